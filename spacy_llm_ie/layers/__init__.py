@@ -1,0 +1,1 @@
+"""Torch modules without spaCy; each has a brute-force twin in tests/layers."""

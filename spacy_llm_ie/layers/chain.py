@@ -1,0 +1,314 @@
+"""Dynamic programs over a linear chain, on plain arrays: sums (forward-backward) and maxima (Viterbi, n-best).
+
+Everything runs on the CPU in numpy: a step of a chain is a handful of tiny operations, and what one costs is its overhead. The
+only Python loops are the recursions over positions; each step serves the whole batch. Notation: B sequences, T positions, K
+tags; `transitions[j, k]` scores tag j followed by tag k; -inf forbids. Sequences are padded on the right; what lies behind
+`lengths[b]` is never read.
+
+Sums follow Rabiner, "A Tutorial on Hidden Markov Models" (1989), section V.A (scaled messages); the marginals are those of
+Lafferty, McCallum and Pereira, "Conditional Random Fields" (2001), section 3.
+"""
+
+from typing import List, NamedTuple, Tuple
+
+import numpy
+from numpy import ndarray
+
+NEG_INF = -numpy.inf
+
+
+class Potentials(NamedTuple):
+    """The scores of a chain: emissions (B, T, K), lengths (B,), start (K,), end (K,), transitions (K, K)."""
+
+    emissions: ndarray
+    lengths: ndarray
+    start: ndarray
+    end: ndarray
+    transitions: ndarray
+
+
+class Messages(NamedTuple):
+    """What forward-backward finds, as logarithms.
+
+    before (ndarray): Sum over all prefixes that enter a tag, without the tag's own emission. Shape: (B, T, K).
+    after (ndarray): Sum over all suffixes that leave a tag, without its own emission. Shape: (B, T, K).
+    log_z (ndarray): Sum over all paths; 0 for an empty sequence, -inf where no path is legal. Shape: (B,).
+    """
+
+    before: ndarray
+    after: ndarray
+    log_z: ndarray
+
+
+def real_tokens(lengths: ndarray, width: int) -> ndarray:
+    """The mask of the real positions. RETURNS (ndarray): True on real tokens. Shape: (B, T)."""
+    return numpy.arange(width)[None, :] < lengths[:, None]
+
+
+def _reverse(emissions: ndarray, lengths: ndarray) -> Tuple[ndarray, ndarray]:
+    """Turn each sequence around, keeping its padding on the right. RETURNS: the copy and the (B, T, 1) index that made it."""
+    steps = numpy.arange(emissions.shape[1])[None, :]
+    index = numpy.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)[:, :, None]
+    return numpy.take_along_axis(emissions, index, axis=1), index
+
+
+def forward_backward(p: Potentials) -> Messages:
+    """Sum over all paths from both sides at once: both directions run as one batch of 2B scaled chains, in float64.
+
+    p (Potentials): The chain; computed in float64 whatever it comes in.
+    RETURNS (Messages): In logarithms.
+    """
+    emissions = p.emissions.astype(numpy.float64)
+    B, T, K = emissions.shape
+    if B == 0 or T == 0:
+        return Messages(emissions, emissions, numpy.zeros(B))
+    turned, index = _reverse(emissions, p.lengths)
+    both = numpy.stack([emissions, turned])  # (2, B, T, K)
+    tops = both.max(axis=3)
+    tops[~numpy.isfinite(tops)] = 0.0
+    weights = numpy.exp(both - tops[..., None])
+    top = _finite_max(p.transitions)
+    step = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
+    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)[:, None, :].repeat(B, axis=1)  # (2, B, K)
+    scales = numpy.empty((2, B, T))
+    inbound = numpy.empty((2, B, T, K))
+    scales[:, :, 0] = entry.max(axis=2, initial=-1e300)
+    state = numpy.exp(entry - scales[:, :, :1])
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        for t in range(T):
+            if t:
+                state = state @ step
+                total = state.sum(axis=2, keepdims=True)
+                state = numpy.divide(state, total, out=numpy.zeros_like(state), where=total > 0)
+                scales[:, :, t] = numpy.log(total[:, :, 0]) + top
+            inbound[:, :, t] = state
+            state = state * weights[:, :, t]
+        shift = numpy.cumsum(scales, axis=2)
+        shift[:, :, 1:] += numpy.cumsum(tops, axis=2)[:, :, :-1]
+        logs = numpy.log(inbound) + shift[..., None]
+    before, after = logs[0], numpy.take_along_axis(logs[1], index, axis=1)
+    last = numpy.maximum(p.lengths - 1, 0)
+    rows = numpy.arange(B)
+    log_z = log_sum(before[rows, last] + emissions[rows, last] + p.end.astype(numpy.float64))
+    return Messages(before, after, numpy.where(p.lengths > 0, log_z, 0.0))
+
+
+def _finite_max(values: ndarray) -> float:
+    finite = values[numpy.isfinite(values)]
+    return float(finite.max()) if finite.size else 0.0
+
+
+def log_sum(values: ndarray) -> ndarray:
+    """log(sum(exp(values))) over the last axis; -inf where all are -inf. Shape: (..., K) -> (...)."""
+    top = values.max(axis=-1, keepdims=True)
+    top = numpy.where(numpy.isfinite(top), top, 0.0)
+    with numpy.errstate(divide="ignore"):
+        return numpy.log(numpy.exp(values - top).sum(axis=-1)) + top[..., 0]
+
+
+def marginals(p: Potentials, messages: Messages) -> ndarray:
+    """The probability of each tag at each position; 0 on padding. Shape: (B, T, K), float64."""
+    logs = messages.before + p.emissions + messages.after - messages.log_z[:, None, None]
+    real = real_tokens(p.lengths, p.emissions.shape[1])[:, :, None]
+    return numpy.where(real, numpy.exp(numpy.where(real, logs, NEG_INF)), 0.0)
+
+
+def expected_steps(p: Potentials, messages: Messages, weights: ndarray) -> ndarray:
+    """Expected number of times that each tag follows each other one, summed over the batch.
+
+    weights (ndarray): A factor for each sequence. Shape: (B,).
+    RETURNS (ndarray): Shape (K, K), [previous][next].
+    """
+    K = p.emissions.shape[2]
+    both = real_tokens(p.lengths, p.emissions.shape[1])[:, 1:]
+    left = (messages.before + p.emissions)[:, :-1][both]  # (N, K)
+    right = (messages.after + p.emissions)[:, 1:][both]
+    if not len(left):
+        return numpy.zeros((K, K))
+    sequence = numpy.nonzero(both)[0]
+    tops = [numpy.where(numpy.isfinite(x), x, 0.0) for x in (left.max(axis=1), right.max(axis=1))]
+    top = _finite_max(p.transitions)
+    scale = numpy.exp(tops[0] + tops[1] + top - messages.log_z[sequence]) * weights[sequence]
+    pairs = (numpy.exp(left - tops[0][:, None]) * scale[:, None]).T @ numpy.exp(right - tops[1][:, None])
+    return pairs * numpy.exp(p.transitions.astype(numpy.float64) - top)
+
+
+class Block(NamedTuple):
+    """G groups of tags, each with p predecessors and n successors: every predecessor leads to every successor."""
+
+    previous: ndarray  # (G, p)
+    following: ndarray  # (G, n)
+
+
+def transition_blocks(legal: ndarray, dense_up_to: int = 24) -> List[Block]:
+    """Group the tags by the set of tags that may precede them, so that a maximum looks at legal steps only.
+
+    BILUO over L labels falls into one block of (2L+1) x (2L+1) and L blocks of 2 x 2, a quarter of all K x K steps.
+
+    legal (ndarray): True where a step is allowed. Shape: (K, K).
+    dense_up_to (int): With so few tags, one block of all steps is faster than several small ones.
+    RETURNS (List[Block]): Each tag is a successor in exactly one group; one with no predecessor is given all of them.
+    """
+    everything = tuple(range(len(legal)))
+    if len(legal) <= dense_up_to:
+        return [Block(numpy.array([everything]), numpy.array([everything]))]
+    groups: dict = {}
+    for tag in everything:
+        groups.setdefault(tuple(numpy.nonzero(legal[:, tag])[0]) or everything, []).append(tag)
+    shapes: dict = {}
+    for previous, following in groups.items():
+        shapes.setdefault((len(previous), len(following)), []).append((previous, following))
+    return [Block(numpy.array([a for a, _ in rows]), numpy.array([b for _, b in rows])) for rows in shapes.values()]
+
+
+def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
+    """The best path of each sequence.
+
+    Scores are kept as whole numbers whose lowest bits name the predecessor, so that one maximum finds both the best score and
+    where it came from. The unit is as fine as the range of the scores allows in 62 bits, at least as fine as float32.
+
+    p (Potentials): The chain.
+    blocks (List[Block]): `transition_blocks` of the legal steps.
+    RETURNS (Tuple[ndarray, ndarray]): Tags (B, T), -1 on padding; and the paths' scores (B,), 0.0 for an empty sequence.
+    """
+    B, T, K = p.emissions.shape
+    if B == 0 or T == 0:
+        return numpy.full((B, T), -1), numpy.zeros(B)
+    p, back = _longest_first(p)
+    order = numpy.concatenate([b.following.ravel() for b in blocks])  # tags in the order of the blocks
+    place = order.argsort()
+    bits = int(K - 1).bit_length()
+    real = real_tokens(p.lengths, T)
+    unit, forbidden = _unit(p, real, bits)
+
+    def whole(scores: ndarray) -> ndarray:
+        result = numpy.maximum(scores * unit, forbidden).astype(numpy.int64)
+        result <<= bits
+        return result
+
+    emissions = whole(numpy.where(real.T[:, None, :], p.emissions.transpose(1, 2, 0)[:, order], 0.0))  # (T, K, B)
+    steps = [_packed_steps(b, place, whole(p.transitions)) for b in blocks]
+    state = whole(p.start[order])[:, None] + emissions[0]
+    history = _best_prefixes(state, emissions, [place[b.previous].T for b in blocks], steps, bits, real.sum(axis=0))
+    final = (history[numpy.maximum(p.lengths - 1, 0), :, numpy.arange(B)] >> bits << bits) + whole(p.end[order])
+    best = final.argmax(axis=1)
+    history &= (1 << bits) - 1
+    history.transpose(0, 2, 1)[~real.T] = numpy.arange(K)
+    tags = numpy.where(real, order[trace_back(history.transpose(0, 2, 1), best)], -1)
+    scores = numpy.where(p.lengths > 0, (final[numpy.arange(B), best] >> bits) / unit, 0.0)
+    return tags[back], scores[back]
+
+
+def _longest_first(p: Potentials) -> Tuple[Potentials, ndarray]:
+    """Sort a batch, so that those still running at a step are its first rows. RETURNS: It, and the index that undoes it."""
+    order = numpy.argsort(-p.lengths, kind="stable")
+    return p._replace(emissions=p.emissions[order], lengths=p.lengths[order]), order.argsort()
+
+
+def _packed_steps(block: Block, place: ndarray, scores: ndarray) -> ndarray:
+    """The step scores of a block with the predecessor in the low bits. RETURNS (ndarray): Shape (p, G, n, 1)."""
+    steps = scores[block.previous[:, :, None], block.following[:, None, :]] | place[block.previous][:, :, None]
+    return numpy.ascontiguousarray(steps.transpose(1, 0, 2)[..., None])
+
+
+def _unit(p: Potentials, real: ndarray, bits: int) -> Tuple[float, float]:
+    """How many whole numbers one score point is, and the whole number that stands for -inf."""
+    parts = [p.emissions[real], p.start, p.end, p.transitions]
+    reach = sum(numpy.abs(x[numpy.isfinite(x)]).max(initial=0.0) for x in parts) * (real.shape[1] + 2) + 1.0
+    unit = 2.0 ** min(40, 62 - bits - 4 - int(numpy.ceil(numpy.log2(reach))))
+    return unit, -2.0 * numpy.ceil(reach * unit)
+
+
+def _best_prefixes(
+    state: ndarray, emissions: ndarray, previous: List[ndarray], steps: List[ndarray], bits: int, running: ndarray
+) -> ndarray:
+    """The recursion of Viterbi over a batch that is sorted by length.
+
+    running (ndarray): How many sequences reach each position. Shape: (T,).
+    RETURNS (ndarray): Best score of a prefix that ends in a tag, its predecessor in the low bits. Shape: (T, K, B).
+    """
+    T, K, B = emissions.shape
+    history = numpy.zeros((T, K, B), dtype=numpy.int64)
+    history[0] = state
+    edges = numpy.cumsum([0] + [step.shape[1] * step.shape[2] for step in steps])
+    cleared = ~numpy.int64((1 << bits) - 1)
+    width = 2 * B
+    for t in range(1, T):
+        if running[t] <= 0.75 * width:
+            width = running[t]
+            spelt = [s.repeat(width if width <= 64 else 1, axis=3) for s in steps]  # numpy adds short rows faster this way
+            scratch = [numpy.empty((*s.shape[:3], width), dtype=numpy.int64) for s in steps]
+            best = numpy.empty((K, width), dtype=numpy.int64)
+            state = state[:, :width]
+        for i, step in enumerate(spelt):
+            numpy.add(state[previous[i]][:, :, None, :], step, out=scratch[i])
+            out = best[edges[i] : edges[i + 1]].reshape(*step.shape[1:3], width)
+            numpy.maximum.reduce(scratch[i], axis=0, out=out)
+        best += emissions[t, :, :width]
+        history[t, :, :width] = best
+        state = best & cleared
+    return history
+
+
+def trace_back(pointers: ndarray, best: ndarray) -> ndarray:
+    """Follow back-pointers in about 3 * sqrt(T) steps instead of T.
+
+    The chain is cut into sqrt(T) chunks. First the pointers of all chunks are composed side by side into one map a chunk, then
+    the maps are followed from the end, then all chunks are traced side by side from the tag that each ends with.
+
+    pointers (ndarray): The best previous tag of each tag; the identity on padding. Shape: (T, B, K).
+    best (ndarray): The tag at the last position. Shape: (B,).
+    RETURNS (ndarray): Tags. Shape: (B, T).
+    """
+    T, B, K = pointers.shape
+    size = int(numpy.ceil(numpy.sqrt(T)))
+    count = -(-T // size)
+    chunks = numpy.empty((size, count, B, K), dtype=numpy.intp)
+    chunks[:] = numpy.arange(K)
+    steps = numpy.arange(T)
+    chunks[steps % size, steps // size] = pointers
+    base = numpy.arange(count * B).reshape(count, B, 1) * K
+    maps = chunks[-1]
+    for i in range(size - 2, -1, -1):
+        maps = chunks[i].ravel().take(maps + base, mode="clip")
+    ends = numpy.empty((count, B), dtype=numpy.intp)
+    rows = numpy.arange(B)
+    for c in range(count - 1, -1, -1):
+        ends[c] = best
+        best = maps[c, rows, best]
+    tags = numpy.empty((count, size, B), dtype=numpy.intp)
+    for i in range(size - 1, -1, -1):
+        tags[:, i] = ends
+        ends = chunks[i].ravel().take(ends + base[:, :, 0], mode="clip")
+    return tags.reshape(count * size, B)[:T].T
+
+
+def n_best(p: Potentials, n: int) -> Tuple[ndarray, ndarray]:
+    """The n best paths of each sequence, best first (list Viterbi: Seshadri and Sundberg, 1994, the parallel algorithm).
+
+    p (Potentials): The chain.
+    n (int): How many paths.
+    RETURNS (Tuple[ndarray, ndarray]): Tags (B, n, T), -1 on padding and in paths that do not exist; scores (B, n), -inf there.
+    """
+    B, T, K = p.emissions.shape
+    tags, scores = numpy.full((B, n, T), -1), numpy.full((B, n), NEG_INF)
+    for b in range(B):
+        length = int(p.lengths[b])
+        state = numpy.full((n, K), NEG_INF)
+        if length == 0:
+            scores[b, 0] = 0.0
+            continue
+        state[0] = p.start + p.emissions[b, 0]
+        pointers = numpy.zeros((length, n, K), dtype=numpy.int32)
+        for t in range(1, length):
+            paths = (state[:, :, None] + p.transitions).reshape(n * K, K)
+            pointers[t] = numpy.argsort(-paths, axis=0, kind="stable")[:n]
+            state = numpy.take_along_axis(paths, pointers[t], axis=0) + p.emissions[b, t]
+        ends = (state + p.end).ravel()
+        places = numpy.argsort(-ends, kind="stable")[:n]
+        scores[b] = ends[places]
+        for t in range(length - 1, -1, -1):
+            tags[b, :, t] = places % K
+            places = pointers[t].ravel()[places]
+        tags[b, numpy.isneginf(scores[b])] = -1
+    return tags, scores

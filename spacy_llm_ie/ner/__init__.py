@@ -1,0 +1,1 @@
+"""Stage 2. Reads token vectors, writes doc.ents and ent._.score. Next: relations."""

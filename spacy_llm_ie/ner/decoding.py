@@ -1,0 +1,189 @@
+"""Emissions -> entities: the best path, or all entities above a threshold, each with its exact probability."""
+
+from functools import lru_cache
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy
+from numpy import ndarray
+from spacy.tokens import Doc
+
+from ..errors import Errors
+from ..layers.chain import Messages, Potentials
+from ..layers.crf import LinearChainCRF
+from ..layers.padding import buckets, pad
+from ..layers.spans import likely_spans, span_probabilities
+from ..schemes import Scheme, SpanTags
+
+# Lower thresholds would list nearly every stretch of a document.
+LOWEST_THRESHOLD = 0.01
+ScoredT = Tuple[int, int, str, float]  # start, end, label, probability
+
+
+class DocSpans(NamedTuple):
+    """What `ie_ner` finds in one document: entities in the order of the text, and candidates by start, end and label."""
+
+    ents: List[ScoredT]
+    candidates: List[ScoredT]
+
+
+class Thresholds(NamedTuple):
+    """How probable a span must be: `general` (None: on the best path instead), by label, and as a candidate (None: none kept)."""
+
+    general: Optional[float]
+    by_label: Dict[str, float]
+    candidate: Optional[float]
+
+    def of(self, label: str) -> Optional[float]:
+        """The threshold for a label; None if the best path decides."""
+        return self.by_label.get(label, self.general)
+
+    def lowest(self, labels: Sequence[str]) -> Optional[float]:
+        """The lowest threshold that anything has to pass; None if only the best path is wanted."""
+        known = [self.candidate, *(self.of(label) for label in labels)]
+        numbers = [max(x, LOWEST_THRESHOLD) for x in known if x is not None]
+        return min(numbers) if numbers else None
+
+
+class _Tables(NamedTuple):
+    """A scheme as arrays over its tags: does it begin a span, continue one, and which label is it (-1: none)."""
+
+    begins: ndarray
+    continues: ndarray
+    label: ndarray
+    closing: ndarray
+    span_tags: List[SpanTags]
+
+
+@lru_cache(maxsize=32)
+def _tables(scheme: Scheme) -> _Tables:
+    label = [-1 if tag == "O" else scheme.labels.index(tag[2:]) for tag in scheme.tags]
+    return _Tables(
+        numpy.array([tag[0] in "BU" for tag in scheme.tags]),
+        numpy.array([tag[0] in "IL" for tag in scheme.tags]),
+        numpy.array(label),
+        numpy.array(scheme.closing()),
+        [scheme.span_tags(name) for name in scheme.labels],
+    )
+
+
+def check_thresholds(name: str, general: Optional[float], by_label: Dict[str, float], candidate: float) -> None:
+    """Refuse thresholds outside [0, 1] with a ValueError that names the setting."""
+    given = {"threshold": general, "candidate_threshold": candidate}
+    given.update({f"thresholds.{label}": value for label, value in by_label.items()})
+    for setting, value in given.items():
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(Errors.E207.format(name=name, setting=setting, found=value))
+
+
+def decode(
+    crf: LinearChainCRF, scheme: Scheme, emissions: Sequence[ndarray], thresholds: Thresholds
+) -> List[DocSpans]:
+    """Find the entities of documents.
+
+    emissions (Sequence[ndarray]): Scores of each tag at each token, a document each. Shape: (tokens, tags).
+    thresholds (Thresholds): What to keep.
+    RETURNS (List[DocSpans]): One a document, in order; empty for an empty document.
+    """
+    results = [DocSpans([], []) for _ in emissions]
+    for group in buckets([len(array) for array in emissions]):
+        batch, lengths = pad([emissions[i] for i in group])
+        for i, spans in zip(group, _decode_batch(crf, scheme, batch, lengths, thresholds)):
+            results[i] = spans
+    return results
+
+
+def _decode_batch(
+    crf: LinearChainCRF, scheme: Scheme, emissions: ndarray, lengths: ndarray, thresholds: Thresholds
+) -> Iterator[DocSpans]:
+    tables = _tables(scheme)
+    p, messages = crf.messages(emissions, lengths)
+    chosen: List[List[ScoredT]] = [[] for _ in lengths]
+    candidates: List[List[ScoredT]] = [[] for _ in lengths]
+    if any(thresholds.of(label) is None for label in scheme.labels):
+        for row, span in _best_path(crf, scheme, p, messages):
+            if thresholds.of(span[2]) is None:
+                chosen[row].append(span)
+    lowest = thresholds.lowest(scheme.labels)
+    if lowest is not None:
+        found = likely_spans(p, messages, tables.closing, tables.span_tags, lowest)
+        for row, start, end, label, score in zip(*(column.tolist() for column in found)):
+            span = (start, end, scheme.labels[label], score)
+            limit = thresholds.of(span[2])
+            if limit is not None and score >= limit:
+                chosen[row].append(span)
+            if thresholds.candidate is not None and score >= thresholds.candidate:
+                candidates[row].append(span)
+    for ents, others in zip(chosen, candidates):
+        yield DocSpans(ents if lowest is None else keep_surest(ents), others)
+
+
+def _best_path(
+    crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Messages
+) -> Iterator[Tuple[int, ScoredT]]:
+    """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text."""
+    tables = _tables(scheme)
+    tags, _ = crf.viterbi(p.emissions, p.lengths)
+    found = path_spans(tags, tables.begins, tables.continues, tables.label)
+    scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
+    for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):
+        yield row, (start, end, scheme.labels[label], score)
+
+
+def path_spans(tags: ndarray, begins: ndarray, continues: ndarray, label: ndarray) -> ndarray:
+    """Read spans from legal paths.
+
+    tags (ndarray): Tag ids, -1 on padding. Shape: (B, T).
+    RETURNS (ndarray): Rows of (sequence, start, end, label), in reading order. Shape: (N, 4).
+    """
+    real = tags >= 0
+    begin, going = begins[tags] & real, continues[tags] & real
+    next_going = numpy.zeros_like(going)
+    next_going[:, :-1] = going[:, 1:]
+    rows, starts = numpy.nonzero(begin)
+    _, lasts = numpy.nonzero((begin | going) & ~next_going)
+    return numpy.stack([rows, starts, lasts + 1, label[tags[rows, starts]]], axis=1)
+
+
+def read_path(tags: ndarray, scheme: Scheme) -> List[Tuple[int, int, str]]:
+    """The spans of one path, -1 on padding. RETURNS: (start, end, label), in the order of the text."""
+    tables = _tables(scheme)
+    found = path_spans(tags[None, :], tables.begins, tables.continues, tables.label)
+    return [(start, end, scheme.labels[label]) for _, start, end, label in found.tolist()]
+
+
+def keep_surest(spans: List[ScoredT]) -> List[ScoredT]:
+    """Of spans that overlap keep the more probable one (the earlier one of equals). RETURNS: In the order of the text."""
+    kept: List[ScoredT] = []
+    taken = set()
+    for span in sorted(spans, key=lambda s: (-s[3], s[0], s[1])):
+        tokens = range(span[0], span[1])
+        if taken.isdisjoint(tokens):
+            taken.update(tokens)
+            kept.append(span)
+    return sorted(kept)
+
+
+def clamp_to_entities(emissions: ndarray, doc: Doc, scheme: Scheme) -> ndarray:
+    """Forbid all paths that do not contain the entities that a document already has.
+
+    Entities with labels that the scheme lacks stand outside of all spans.
+
+    emissions (ndarray): Shape (tokens, tags).
+    RETURNS (ndarray): A copy with -inf where a tag is forbidden; the same array if there are no entities.
+    """
+    if not doc.ents:
+        return emissions
+    known = [(ent.start, ent.end, ent.label_) for ent in doc.ents if ent.label_ in scheme.labels]
+    tags = scheme.encode(known, len(doc))
+    clamped = numpy.full_like(emissions, -numpy.inf)
+    inside = numpy.zeros(len(doc), dtype=bool)
+    for ent in doc.ents:
+        inside[ent.start : ent.end] = True
+    ids = numpy.array([scheme.index[tag] for tag in tags])
+    clamped[inside, ids[inside]] = emissions[inside, ids[inside]]
+    clamped[~inside] = emissions[~inside]
+    if scheme.name == "BIO":
+        for _, end, label in known:
+            if end < len(doc):
+                clamped[end, scheme.index[f"I-{label}"]] = -numpy.inf
+    return clamped
