@@ -183,8 +183,7 @@ def use_bf16(nlp):
     def cast(*args, **kwargs):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = forward(*args, **kwargs)
-        output.last_hidden_state = output.last_hidden_state.float()
-        return output
+        return type(output)(**{name: value.float() for name, value in output.items()})
 
     module.forward = cast
 
