@@ -63,9 +63,11 @@ class Errors(metaclass=_Coded):
     E205 = "The training data of '{name}' has no entity. Check that the documents have `doc.ents` (`python -m spacy debug data`), or give labels: [initialize.components.{name}.labels]."
     E206 = "'{name}' listens to a transformer, but a document came without its vectors (doc._.trf_data). Put the transformer before '{name}', do not disable it, and keep it in [training] annotating_components if it is frozen."
     E207 = "{setting} of '{name}' is {found}; expected a probability from 0 to 1, or null."
-    E208 = "learn_rate_factor of '{name}' is {found}; expected a number greater than 0."
+    E208 = "{setting} of '{name}' is {found}; expected a number greater than 0."
     E209 = "[components.{name}.thresholds] names labels that the data does not have: {unknown}. The labels are: {labels}."
     E210 = "The scores of '{name}' are not finite numbers any more: training has diverged. Lower the learning rate ([training.optimizer] learn_rate; transformers want 2e-5 to 5e-5) or learn_rate_factor, or add warm-up steps."
+    E212 = "The pipeline has no component that can be calibrated. It has: {found}; expected an ie_ner."
+    E213 = "None of the {count} entities that '{name}' found in the calibration data can be judged. Use documents that are annotated with entities."
     E211 = "No sequence of tags fits the annotation of \"{text}\" ('{name}'). Its tags are: {tags}."
 
     # 5xx encode
@@ -79,6 +81,10 @@ class Errors(metaclass=_Coded):
     E508 = "Setting {setting} = {value!r} of spacy-llm-ie.TransformerModel.v1 cannot be used. Expected {expected}."
     E509 = "The transformer has no weights yet. Call nlp.initialize(), or load a trained pipeline with spacy.load(), before you use it."
     E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
+
+    # 6xx pictures and graphs
+    E601 = "Plots are drawn with matplotlib, which is not installed: pip install \"spacy-llm-ie[plots]\""
+    E602 = "There is nothing to draw: no predicted entity has a probability. Check that the pipeline has an ie_ner and that the test data has entities."
 
 
 class Warnings(metaclass=_Coded):

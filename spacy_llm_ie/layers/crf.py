@@ -60,15 +60,16 @@ class LinearChainCRF(torch.nn.Module):
             crf.transitions.masked_fill(~self.legal, NEG_INF),
         )
 
-    def potentials(self, emissions: ndarray, lengths: ndarray) -> Potentials:
+    def potentials(self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0) -> Potentials:
         """Join emissions with the constrained parameters.
 
         emissions (ndarray): Shape (B, T, K).
         lengths (ndarray): Number of real tokens, which come first in each row. Shape: (B,).
+        temperature (float): Divides all scores: above 1, probabilities become less extreme; the best path stays the best.
         RETURNS (Potentials): On the CPU.
         """
-        start, end, steps = (x.detach().cpu().numpy() for x in self._constrained())
-        return Potentials(emissions, numpy.asarray(lengths), start, end, steps)
+        start, end, steps = (x.detach().cpu().numpy() / temperature for x in self._constrained())
+        return Potentials(emissions / temperature, numpy.asarray(lengths), start, end, steps)
 
     def nll(self, emissions: Tensor, lengths: ndarray, allowed: ndarray) -> Tensor:
         """Negative log-likelihood of the paths that the annotation allows: log Z - log Z restricted to them.
@@ -83,9 +84,11 @@ class LinearChainCRF(torch.nn.Module):
         """
         return _NegLogLikelihood.apply(emissions, *self._constrained(), numpy.asarray(lengths), allowed)
 
-    def messages(self, emissions: ndarray, lengths: ndarray) -> Tuple[Potentials, Messages]:
+    def messages(
+        self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0
+    ) -> Tuple[Potentials, Messages]:
         """Forward-backward. RETURNS: The potentials and the messages that the functions of `spans` and `chain` take."""
-        p = self.potentials(emissions, lengths)
+        p = self.potentials(emissions, lengths, temperature)
         return p, chain.forward_backward(p)
 
     def marginals(self, emissions: ndarray, lengths: ndarray) -> ndarray:
@@ -97,9 +100,11 @@ class LinearChainCRF(torch.nn.Module):
         blocks = chain.transition_blocks(self.legal.cpu().numpy())
         return chain.viterbi(self.potentials(emissions, lengths), blocks)
 
-    def n_best(self, emissions: ndarray, lengths: ndarray, n: int) -> Tuple[ndarray, ndarray]:
+    def n_best(
+        self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0
+    ) -> Tuple[ndarray, ndarray]:
         """The n best legal paths, best first. RETURNS: Tags (B, n, T) and probabilities (B, n), 0 where there is no path."""
-        p, messages = self.messages(emissions, lengths)
+        p, messages = self.messages(emissions, lengths, temperature)
         tags, scores = chain.n_best(p, n)
         return tags, numpy.exp(scores - messages.log_z[:, None])
 
@@ -111,6 +116,7 @@ class _NegLogLikelihood(torch.autograd.Function):
     def forward(
         ctx: Any, emissions: Tensor, start: Tensor, end: Tensor, steps: Tensor, lengths: ndarray, allowed: ndarray
     ) -> Tensor:
+        """Run forward-backward twice. RETURNS (Tensor): The loss of each sequence. Shape: (B,), float64."""
         arrays = [x.detach().cpu().numpy() for x in (start, end, steps)]
         scores = emissions.detach().cpu().numpy().astype(numpy.float64)
         free = Potentials(scores, lengths, *arrays)
@@ -121,6 +127,7 @@ class _NegLogLikelihood(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        """Expected counts under all paths less those under the allowed ones, weighted by `grad` of shape (B,)."""
         weights = grad.detach().cpu().numpy().astype(numpy.float64)
         plus, minus = (_expectations(p, messages, weights) for p, messages in ctx.runs)
         emissions, start = ctx.like

