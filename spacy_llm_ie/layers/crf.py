@@ -97,8 +97,11 @@ class LinearChainCRF(torch.nn.Module):
 
     def viterbi(self, emissions: ndarray, lengths: ndarray) -> Tuple[ndarray, ndarray]:
         """The best legal path. RETURNS: Tags (B, T), -1 on padding, and the paths' scores (B,)."""
-        blocks = chain.transition_blocks(self.legal.cpu().numpy())
-        return chain.viterbi(self.potentials(emissions, lengths), blocks)
+        return self.best_paths(self.potentials(emissions, lengths))
+
+    def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
+        """As `viterbi`, from potentials that `messages` has given already."""
+        return chain.viterbi(p, chain.transition_blocks(self.legal.cpu().numpy()))
 
     def n_best(
         self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0

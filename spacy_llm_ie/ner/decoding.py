@@ -132,7 +132,7 @@ def _best_path(
 ) -> Iterator[Tuple[int, ScoredT]]:
     """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text."""
     tables = _tables(scheme)
-    tags, _ = crf.viterbi(p.emissions, p.lengths)
+    tags, _ = crf.best_paths(p)
     found = path_spans(tags, tables.begins, tables.continues, tables.label)
     scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
     for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):

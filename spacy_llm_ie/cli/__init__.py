@@ -1,0 +1,25 @@
+"""Commands on spaCy's own app: python -m spacy ie <command>. One file a command."""
+
+import typer
+from spacy.cli._util import app
+
+from .calibrate import calibrate_cli
+from .convert import convert_cli
+from .evaluate import evaluate_cli
+
+__all__ = ["ie_app"]
+
+HELP = "Entities, relations and events: data conversion and more (spacy-llm-ie)."
+
+ie_app = typer.Typer(name="ie", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+
+
+@ie_app.callback()
+def ie() -> None:
+    """Keep `ie` a group of commands, also while it has one command only."""
+
+
+ie_app.command("convert")(convert_cli)
+ie_app.command("calibrate")(calibrate_cli)
+ie_app.command("evaluate")(evaluate_cli)
+app.add_typer(ie_app, name="ie", help=HELP)

@@ -1,0 +1,1 @@
+"""Reader, JSONL format and converters: how annotated documents come in and go out."""

@@ -1,0 +1,335 @@
+"""Word pieces of documents, and the rows of pieces that a transformer reads.
+
+Each document is split into pieces once, as a whole. Windows are ranges of tokens; their rows are slices of
+those pieces, framed by the special pieces. All arrays are flat over the batch: token t of document d has the
+index (tokens of the documents before d) + t. Nothing here loops over tokens or pieces in Python, but for
+tokenizers without offsets.
+"""
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc
+from spacy_alignments import get_alignments
+from spacy_transformers.data_classes import WordpieceBatch
+from thinc.types import Ints1d, Ragged
+
+PROBE = "a 1 . \u4e2d"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a tokenizer puts around the pieces of a text, and the strings of its pieces.
+
+    prefix, suffix (Ints1d): Special pieces before and behind the text.
+    prefix_types, suffix_types (Ints1d): Their segment numbers.
+    text_type, pad_type (int): The segment numbers of the text and of the padding.
+    has_types (bool): Whether the transformer is given segment numbers at all.
+    pad (int): The piece that fills short rows.
+    strings (numpy.ndarray): The string of each piece, by its number. Shape: (vocabulary,).
+    """
+
+    prefix: Ints1d
+    suffix: Ints1d
+    prefix_types: Ints1d
+    suffix_types: Ints1d
+    text_type: int
+    pad_type: int
+    has_types: bool
+    pad: int
+    strings: numpy.ndarray
+
+    @property
+    def size(self) -> int:
+        """Count the special pieces of a row. RETURNS (int): Prefix and suffix."""
+        return len(self.prefix) + len(self.suffix)
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: Any) -> "Frame":
+        """Read the frame off a short text, split with and without special pieces.
+
+        tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer.
+        RETURNS (Frame): Its frame.
+        """
+        plain = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+        framed = tokenizer(PROBE, add_special_tokens=True)
+        ids = framed["input_ids"]
+        types = framed.get("token_type_ids") or [0] * len(ids)
+        starts = range(len(ids) - len(plain) + 1)
+        begin = next((i for i in starts if ids[i : i + len(plain)] == plain), len(ids))
+        end = begin + len(plain)
+        vocab = tokenizer.get_vocab()
+        strings = numpy.full(max(vocab.values()) + 1, "", dtype=object)
+        strings[list(vocab.values())] = list(vocab)
+        return cls(
+            prefix=numpy.array(ids[:begin], dtype="int64"),
+            suffix=numpy.array(ids[end:], dtype="int64"),
+            prefix_types=numpy.array(types[:begin], dtype="int64"),
+            suffix_types=numpy.array(types[end:], dtype="int64"),
+            text_type=types[begin] if begin < len(types) else 0,
+            pad_type=tokenizer.pad_token_type_id or 0,
+            has_types="token_type_ids" in framed,
+            pad=tokenizer.pad_token_id or 0,
+            strings=strings,
+        )
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The word pieces of a batch of documents, and the tokens they cover. P pieces, T tokens.
+
+    ids (Ints1d): Number of each piece in the vocabulary. Shape: (P,).
+    first, last (Ints1d): First and last token that a piece covers; never fall. Shape: (P,).
+    solid (numpy.ndarray): False for pieces that stand for no character, or for a space between tokens. Shape:
+        (P,).
+    token_first, token_end (Ints1d): The pieces of each token as a range; equal if it has none. Shape: (T,).
+    """
+
+    ids: Ints1d
+    first: Ints1d
+    last: Ints1d
+    solid: numpy.ndarray
+    token_first: Ints1d
+    token_end: Ints1d
+
+    @classmethod
+    def from_tokens(cls, ids: Ints1d, first: Ints1d, last: Ints1d, solid: numpy.ndarray, n_tokens: int) -> "Pieces":
+        """Find the range of pieces of each token.
+
+        ids, first, last, solid: As in the class, but `first` and `last` may fall: they are then held level.
+        n_tokens (int): Number of tokens in the batch.
+        RETURNS (Pieces): The whole.
+        """
+        first = numpy.maximum.accumulate(first)
+        last = numpy.maximum.accumulate(numpy.maximum(first, last))
+        tokens = numpy.arange(n_tokens)
+        token_first = numpy.searchsorted(last, tokens, side="left")
+        token_end = numpy.searchsorted(first, tokens, side="right")
+        return cls(ids, first, last, solid, token_first, token_end)
+
+    def lift(self, size: int) -> Tuple["Pieces", Dict[int, Ints1d]]:
+        """Take all pieces that cover a token with more than `size` pieces out of the text.
+
+        size (int): Most pieces a token may have.
+        RETURNS (Tuple[Pieces, Dict[int, Ints1d]]): The other pieces, and all the pieces of each long token.
+        """
+        is_long = self.token_end - self.token_first > size
+        if not is_long.any():
+            return self, {}
+        ranges = [(int(t), self.token_first[t], self.token_end[t]) for t in numpy.flatnonzero(is_long)]
+        lifted = {token: self.ids[begin:end] for token, begin, end in ranges}
+        n_long = numpy.concatenate([[0], numpy.cumsum(is_long)])
+        keep = n_long[self.last + 1] == n_long[self.first]
+        kept = (self.ids[keep], self.first[keep], self.last[keep], self.solid[keep])
+        return Pieces.from_tokens(*kept, n_tokens=len(is_long)), lifted
+
+
+def split_docs(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
+    """Split documents into word pieces, without special pieces.
+
+    tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer, fast (with offsets) or slow.
+    docs (Sequence[Doc]): At least one, none of them empty. Not modified.
+    RETURNS (Pieces): The pieces of all of them, in order.
+    """
+    return _split_fast(tokenizer, docs) if tokenizer.is_fast else _split_slow(tokenizer, docs)
+
+
+def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
+    texts = [doc.text for doc in docs]
+    encoding = tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        return_offsets_mapping=True,
+        verbose=False,
+    )
+    # One more character between documents keeps them apart.
+    bases = numpy.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
+    table = numpy.concatenate([doc.to_array([IDX, LENGTH]) for doc in docs]).astype("int64")
+    starts = table[:, 0] + numpy.repeat(bases, [len(doc) for doc in docs])
+    counts = [len(ids) for ids in encoding["input_ids"]]
+    ids = numpy.fromiter(chain.from_iterable(encoding["input_ids"]), dtype="int64", count=sum(counts))
+    offsets = chain.from_iterable(chain.from_iterable(encoding["offset_mapping"]))
+    chars = numpy.fromiter(offsets, dtype="int64", count=2 * len(ids)).reshape(-1, 2)
+    begin, end = (chars + numpy.repeat(bases, counts)[:, None]).T
+    first = numpy.searchsorted(starts, begin, side="right") - 1
+    # A piece such as " word" or " " belongs to the word, not to the token before the space.
+    in_space = begin >= starts[first] + table[first, 1]
+    solid = end > begin + in_space
+    first = first + (in_space & (numpy.append(starts, -1)[first + 1] == begin + 1))
+    last = numpy.where(solid, numpy.searchsorted(starts, end - 1, side="right") - 1, first)
+    return Pieces.from_tokens(ids, first, last, solid, n_tokens=len(starts))
+
+
+def _split_slow(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
+    """Split what stands between two spaces, one after the other, and align by the strings of the pieces."""
+    ids: List[int] = []
+    cover: List[Tuple[int, int, bool]] = []
+    seen: Dict[Tuple[str, ...], Tuple[List[int], List[List[int]]]] = {}
+    n_tokens = 0
+    for space, *tokens in chain.from_iterable(map(_words_between_spaces, docs)):
+        key = (space, *tokens)
+        if key not in seen:
+            strings = tokenizer.tokenize("".join(key))
+            seen[key] = (tokenizer.convert_tokens_to_ids(strings), get_alignments(tokens, strings)[1])
+        word_ids, aligned = seen[key]
+        ids.extend(word_ids)
+        for js in aligned:
+            cover.append((n_tokens + min(js, default=0), n_tokens + max(js, default=0), bool(js)))
+        n_tokens += len(tokens)
+    first, last, solid = numpy.array(cover, dtype="int64").reshape(-1, 3).T
+    return Pieces.from_tokens(numpy.array(ids, dtype="int64"), first, last, solid == 1, n_tokens)
+
+
+def _words_between_spaces(doc: Doc) -> List[List[str]]:
+    """Group the tokens of a document that no space divides. White space tokens stand alone.
+
+    doc (Doc): The document.
+    RETURNS (List[List[str]]): For each group, the space before it (" " or "") and the texts of its tokens.
+    """
+    groups: List[List[str]] = []
+    divided = True
+    for token in doc:
+        if divided or token.is_space:
+            groups.append([" " if groups and not token.is_space else ""])
+        groups[-1].append(token.text)
+        divided = bool(token.whitespace_) or token.is_space
+    return groups
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The windows of a batch, one a row, in the order of the documents. R rows.
+
+    doc (Ints1d): Index of the document. Shape: (R,).
+    start, stop (Ints1d): Its tokens, end exclusive. Shape: (R,).
+    alone (numpy.ndarray): True for the own window of a token that is too long. Shape: (R,).
+    """
+
+    doc: Ints1d
+    start: Ints1d
+    stop: Ints1d
+    alone: numpy.ndarray
+
+    @classmethod
+    def from_windows(cls, windows: Sequence[Tuple[int, int, int]], lifted: Sequence[Tuple[int, int]]) -> "Rows":
+        """Put the windows of long tokens behind the other windows of their document.
+
+        windows (Sequence[Tuple[int, int, int]]): Document, first token and end of tokens of each.
+        lifted (Sequence[Tuple[int, int]]): Document and token of each long token.
+        RETURNS (Rows): All windows.
+        """
+        table = numpy.array([*windows, *((doc, t, t + 1) for doc, t in lifted)], dtype="int64").reshape(-1, 3)
+        alone = numpy.arange(len(table)) >= len(windows)
+        order = numpy.argsort(table[:, 0], kind="stable")
+        doc, start, stop = table[order].T
+        return cls(doc, start, stop, alone[order])
+
+
+def build_rows(frame: Frame, pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1d], size: int) -> Tuple[WordpieceBatch, Ragged]:
+    """Lay the pieces of each window into a padded row, and align the tokens to them.
+
+    A token in several windows is aligned to its pieces in all of them. A token without pieces is aligned to
+    the piece before it in its window, which at the begin of the window is a special piece.
+
+    frame (Frame): The special pieces.
+    pieces (Pieces): The pieces of the batch, those of long tokens lifted out.
+    rows (Rows): The windows.
+    lifted (Dict[int, Ints1d]): All the pieces of each long token.
+    size (int): How many of them are used.
+    RETURNS (Tuple[WordpieceBatch, Ragged]): The rows, padded on the right; and for each token of the batch,
+        in order, the indices of its pieces in the flattened rows.
+    """
+    long_tokens = rows.start[rows.alone]
+    used = [lifted[int(token)][:size] for token in long_tokens]
+    ids = numpy.concatenate([pieces.ids, *used])
+    begin, end = numpy.zeros((2, len(rows.start)), dtype="int64")
+    in_text = ~rows.alone & (rows.stop > rows.start)
+    begin[in_text] = pieces.token_first[rows.start[in_text]]
+    end[in_text] = pieces.token_end[rows.stop[in_text] - 1]
+    ends = len(pieces.ids) + numpy.cumsum([len(piece_ids) for piece_ids in used], dtype="int64")
+    begin[rows.alone] = ends - [len(piece_ids) for piece_ids in used]
+    end[rows.alone] = ends
+    wordpieces = _fill_rows(frame, ids, begin, end)
+    return wordpieces, _align_tokens(frame, pieces, rows, begin, end, wordpieces.input_ids.shape[1])
+
+
+def _fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> WordpieceBatch:
+    n_prefix, counts = len(frame.prefix), end - begin
+    # Without special pieces, a row without text still needs one piece: padding that is not masked.
+    lengths = numpy.maximum(counts + frame.size, 1)
+    shape = (len(counts), int(lengths.max()))
+    columns = numpy.arange(shape[1])[None]
+    text = (columns >= n_prefix) & (columns < n_prefix + counts[:, None])
+    input_ids = numpy.full(shape, frame.pad, dtype="int64")
+    types = numpy.full(shape, frame.pad_type, dtype="int64")
+    input_ids[text], types[text] = ids[concat_ranges(begin, counts)], frame.text_type
+    input_ids[:, :n_prefix], types[:, :n_prefix] = frame.prefix, frame.prefix_types
+    behind = (numpy.arange(shape[0])[:, None], (n_prefix + counts)[:, None] + numpy.arange(len(frame.suffix)))
+    input_ids[behind], types[behind] = frame.suffix, frame.suffix_types
+    return WordpieceBatch(
+        strings=frame.strings[input_ids].tolist(),
+        input_ids=input_ids,
+        attention_mask=(columns < lengths[:, None]).astype("float32"),
+        lengths=lengths.tolist(),
+        token_type_ids=types if frame.has_types else None,
+    )
+
+
+def _align_tokens(frame: Frame, pieces: Pieces, rows: Rows, begin: Ints1d, end: Ints1d, width: int) -> Ragged:
+    """Align each token of the batch to its pieces; see `build_rows`.
+
+    begin, end (Ints1d): The pieces of each row. Shape: (R,).
+    width (int): Length of the padded rows.
+    RETURNS (Ragged): Indices into the flattened rows, by token.
+    """
+    n_tokens, n_prefix = len(pieces.token_first), len(frame.prefix)
+    row = numpy.repeat(numpy.arange(len(rows.doc)), rows.stop - rows.start)
+    token = concat_ranges(rows.start, rows.stop - rows.start)
+    alone = rows.alone[row]
+    is_long = numpy.zeros(n_tokens, dtype="bool")
+    is_long[token[alone]] = True
+    first = numpy.where(alone, begin[row], pieces.token_first[token])
+    count = numpy.where(alone, (end - begin)[row], pieces.token_end[token] - pieces.token_first[token])
+    # A long token has no pieces in the text it was lifted out of, and is aligned to its own window only.
+    bare = (count == 0) & ~is_long[token]
+    column = n_prefix + first - begin[row]
+    column[bare] = numpy.maximum(column[bare] - 1, 0)
+    count[bare] = 1
+    target = concat_ranges(row * width + column, count)
+    owner = numpy.repeat(token, count)
+    keep = _keep_solid(pieces, concat_ranges(first, count), owner, numpy.repeat(bare | alone, count))
+    target, owner = target[keep], owner[keep]
+    order = numpy.argsort(owner, kind="stable")
+    lengths = numpy.bincount(owner, minlength=n_tokens)
+    return Ragged(target[order].astype("i"), lengths.astype("i"))
+
+
+def _keep_solid(pieces: Pieces, piece: Ints1d, owner: Ints1d, exempt: numpy.ndarray) -> numpy.ndarray:
+    """Choose the pairs of piece and token whose piece stands for characters, if the token has such pieces.
+
+    piece, owner (Ints1d): The pieces and their tokens. Shape: (pairs,).
+    exempt (numpy.ndarray): Pairs that are kept anyway. Shape: (pairs,).
+    RETURNS (numpy.ndarray): True where a pair is kept. Shape: (pairs,).
+    """
+    if pieces.solid.all():
+        return numpy.ones(len(piece), dtype="bool")
+    count = numpy.concatenate([[0], numpy.cumsum(pieces.solid)])
+    hollow = count[pieces.token_end] == count[pieces.token_first]
+    solid = numpy.concatenate([pieces.solid, [True]])[numpy.minimum(piece, len(pieces.solid))]
+    return solid | hollow[owner] | exempt
+
+
+def concat_ranges(starts: Ints1d, counts: Ints1d) -> Ints1d:
+    """Concatenate ranges of numbers: [start, start + count) for each.
+
+    starts (Ints1d): First number of each range. Shape: (N,).
+    counts (Ints1d): Length of each range. Shape: (N,).
+    RETURNS (Ints1d): All of them. Shape: (sum of counts,).
+    """
+    before = numpy.cumsum(counts) - counts
+    return numpy.repeat(starts - before, counts) + numpy.arange(int(counts.sum()))
