@@ -166,12 +166,13 @@ def make_config(system, files, epochs, seed, overrides):
         for name in path:
             node = node.setdefault(name, {})
         node[last] = value
-    words = sum(len(eg.reference) for eg in create_reader(files[0])(spacy.blank("en")))
-    steps = words * epochs * 1.15 / config["training"]["batcher"]["size"] / config["training"]["accumulate_gradient"]
+    batcher = registry.resolve({"batcher": config["training"]["batcher"]})["batcher"]
+    batches = sum(1 for _ in batcher(create_reader(files[0])(spacy.blank("en"))))
+    per_epoch = -(-batches // config["training"]["accumulate_gradient"])
     rate = config["training"]["optimizer"]["learn_rate"]
-    rate["total_steps"], rate["warmup_steps"] = int(steps * 1.1), max(1, int(steps * 0.1))
+    rate["total_steps"], rate["warmup_steps"] = per_epoch * epochs, max(1, per_epoch * epochs // 10)
     config["training"]["max_epochs"] = epochs
-    config["training"]["eval_frequency"] = max(1, int(steps / epochs))
+    config["training"]["eval_frequency"] = per_epoch
     return config
 
 
@@ -231,7 +232,7 @@ def main():
     parser.add_argument("--corpus", choices=FILES, required=True)
     parser.add_argument("--data", type=Path, default=ROOT / "assets" / "newswire", help="folder of the corpus")
     parser.add_argument("--system", nargs="+", choices=SYSTEMS, default=["spacy_ner", "spacy_ner_ours", "ie_ner"])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--test", action="store_true", help="score the test set")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="override settings of the config")
@@ -242,18 +243,31 @@ def main():
     files = [args.data / name for name in FILES[args.corpus]]
     overrides = {key: json.loads(value) for key, _, value in (item.partition("=") for item in args.set)}
     pipelines = {}
-    print(f"{'system':<16} {'seed':>4} {'train s':>8} {'dev F1':>7} {'test F1':>8} {'test P':>7} {'test R':>7} {'ECE':>6}", flush=True)
+    print(
+        f"{'system':<16} {'seed':>4} {'train s':>8} {'dev F1':>7} {'test F1':>8} {'test P':>7} {'test R':>7} {'ECE':>6}",
+        flush=True,
+    )
     for seed in args.seeds:
         for system in args.system:
             nlp, seconds, dev = run(system, files, args.epochs, seed, overrides, args.show, args.bf16)
             pipelines[system] = nlp
-            row = {"corpus": args.corpus, "system": system, "seed": seed, "epochs": args.epochs, "seconds": seconds, "dev_f": dev}
+            row = {
+                "corpus": args.corpus,
+                "system": system,
+                "seed": seed,
+                "epochs": args.epochs,
+                "seconds": seconds,
+                "dev_f": dev,
+            }
             if args.test:
                 scores = nlp.evaluate(list(create_reader(files[2])(nlp)), batch_size=256)
                 row.update({key: scores.get(key) for key in ("ents_f", "ents_p", "ents_r", "ents_ece")})
             shown = [f"{100 * row[k]:.2f}" if row.get(k) is not None else "-" for k in ("dev_f", "ents_f", "ents_p", "ents_r")]
             ece = f"{row['ents_ece']:.3f}" if row.get("ents_ece") is not None else "-"
-            print(f"{system:<16} {seed:>4} {seconds:>8.0f} {shown[0]:>7} {shown[1]:>8} {shown[2]:>7} {shown[3]:>7} {ece:>6}", flush=True)
+            print(
+                f"{system:<16} {seed:>4} {seconds:>8.0f} {shown[0]:>7} {shown[1]:>8} {shown[2]:>7} {shown[3]:>7} {ece:>6}",
+                flush=True,
+            )
             if args.output:
                 with args.output.open("a", encoding="utf8") as file:
                     file.write(json.dumps({**row, "set": args.set}) + "\n")

@@ -59,7 +59,9 @@ def format_doc(text):
     """A docstring as Markdown: the text, its arguments as a table, what it returns."""
     prose, rows = [], []
     for line in inspect.cleandoc(text or "").split("\n"):
-        argument = re.match(r"^(\w+(?:, [\w.]+)*) \((.+?)\): (.*)$", line) or re.match(r"^(RETURNS|YIELDS|RAISES)(?: \((.+?)\))?: (.*)$", line)
+        argument = re.match(r"^(\w+(?:, [\w.]+)*) \((.+?)\): (.*)$", line) or re.match(
+            r"^(RETURNS|YIELDS|RAISES)(?: \((.+?)\))?: (.*)$", line
+        )
         if argument:
             rows.append(list(argument.groups()))
         elif rows and line.startswith("    "):
@@ -74,7 +76,9 @@ def format_doc(text):
 
 
 def signature(function):
-    names = [p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in inspect.signature(function).parameters.values()]
+    names = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in inspect.signature(function).parameters.values()
+    ]
     return ", ".join(name for name in names if name not in ("self", "cls"))
 
 
@@ -84,7 +88,10 @@ def make_page(name, parts):
         function = load(parts["factory"])
         meta = spacy.blank("en").get_factory_meta(name)
         lines += [inspect.getdoc(load(parts["component"])).split("\n")[0], ""]
-        lines += [f"Writes: {', '.join(f'`{a}`' for a in meta.assigns)}. Scores: {', '.join(f'`{s}`' for s in meta.default_score_weights)}.", ""]
+        lines += [
+            f"Writes: {', '.join(f'`{a}`' for a in meta.assigns)}. Scores: {', '.join(f'`{s}`' for s in meta.default_score_weights)}.",
+            "",
+        ]
         lines += ["## Settings", "", format_doc(function.__doc__), "", "Defaults:", ""]
         lines += ["```ini", Config({"components": {name: meta.default_config}}).to_str().strip(), "```", ""]
     for heading, key in (("Architectures", "architectures"), ("Functions", "functions")):
@@ -92,7 +99,14 @@ def make_page(name, parts):
             lines += [f"## {heading}", ""]
         for target in parts.get(key, []):
             function = load(target)
-            lines += [f"### {registered_name(target)}", "", f"`{target.partition(':')[0]}.{function.__name__}({signature(function)})`", "", format_doc(function.__doc__), ""]
+            lines += [
+                f"### {registered_name(target)}",
+                "",
+                f"`{target.partition(':')[0]}.{function.__name__}({signature(function)})`",
+                "",
+                format_doc(function.__doc__),
+                "",
+            ]
     if "component" in parts:
         lines += ["## Methods", ""]
         for method, function in vars(load(parts["component"])).items():

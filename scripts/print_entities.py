@@ -1,6 +1,6 @@
 """Print the entities of a text file, line by line, with their probabilities.
 
-    python scripts/print_entities.py en_newswire_ner assets/try.txt
+python scripts/print_entities.py en_newswire_ner assets/try.txt
 """
 
 import sys

@@ -75,7 +75,7 @@ class Errors(metaclass=_Coded):
     E502 = "The package '{package}' is installed, but holds no folder '{folder}' with weights. It holds: {found}. Set 'folder' in [components.transformer.model.name] to one of these."
     E503 = "Packaged weights cannot be found by {setting} = {value!r}. Expected {expected}."
     E504 = "Setting {setting} = {value!r} of spacy-llm-ie.wordpiece_spans.v1 cannot be used. Expected {expected}."
-    E505 = "spacy-llm-ie.wordpiece_spans.v1 counts word pieces, and this transformer model does not give it the tokenizer. Use @architectures = \"spacy-llm-ie.TransformerModel.v1\" in [components.transformer.model], or another span getter."
+    E505 = 'spacy-llm-ie.wordpiece_spans.v1 counts word pieces, and this transformer model does not give it the tokenizer. Use @architectures = "spacy-llm-ie.TransformerModel.v1" in [components.transformer.model], or another span getter.'
     E506 = "The transformer names no longest input, so that a window of 'as many pieces as it takes' has no size. Set 'window' and 'stride' in [components.transformer.model.get_spans] to numbers."
     E507 = "The transformer takes {limit} pieces at once, {special} of them special. Expected room for {least} pieces of text or more: check model_max_length in tokenizer_config and max_position_embeddings in the model's config.json."
     E508 = "Setting {setting} = {value!r} of spacy-llm-ie.TransformerModel.v1 cannot be used. Expected {expected}."
@@ -83,7 +83,7 @@ class Errors(metaclass=_Coded):
     E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
 
     # 6xx pictures and graphs
-    E601 = "Plots are drawn with matplotlib, which is not installed: pip install \"spacy-llm-ie[plots]\""
+    E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'
     E602 = "There is nothing to draw: no predicted entity has a probability. Check that the pipeline has an ie_ner and that the test data has entities."
 
 
@@ -97,7 +97,7 @@ class Warnings(metaclass=_Coded):
 
     # 5xx encode
     W501 = "{tokens} token(s) have more word pieces than a window holds ({size}). Each was given a window of its own, which saw its first {size} pieces; {pieces} piece(s) were cut. Longest: {longest}."
-    W502 = "{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = \"spacy-llm-ie.wordpiece_spans.v1\", whose windows cover every token."
+    W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
 
     # 2xx ner
     W201 = "'{name}': {lost} of {count} gold entities do not fall on the tokens of the pipeline's tokenizer and are treated as missing, for example {some}. Train on text tokenised alike, or change the tokenizer's rules."

@@ -60,7 +60,10 @@ class Scheme:
         """
         ends = self.legal_end()
         return [
-            [ok and ends[i] and a != OUTSIDE and not (self.name == "BIO" and b.startswith("I-")) for b, ok in zip(self.tags, row)]
+            [
+                ok and ends[i] and a != OUTSIDE and not (self.name == "BIO" and b.startswith("I-"))
+                for b, ok in zip(self.tags, row)
+            ]
             for i, (a, row) in enumerate(zip(self.tags, self.legal()))
         ]
 

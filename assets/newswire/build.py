@@ -3,6 +3,7 @@
 Run `python assets/newswire/build.py` after an edit; `--check` writes nothing and exits 1 if the files are not up to date.
 The mark-up, the labels and the type constraints are described in GUIDE.md.
 """
+
 import argparse
 import json
 import re

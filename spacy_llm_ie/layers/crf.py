@@ -84,9 +84,7 @@ class LinearChainCRF(torch.nn.Module):
         """
         return _NegLogLikelihood.apply(emissions, *self._constrained(), numpy.asarray(lengths), allowed)
 
-    def messages(
-        self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0
-    ) -> Tuple[Potentials, Messages]:
+    def messages(self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0) -> Tuple[Potentials, Messages]:
         """Forward-backward. RETURNS: The potentials and the messages that the functions of `spans` and `chain` take."""
         p = self.potentials(emissions, lengths, temperature)
         return p, chain.forward_backward(p)
@@ -103,9 +101,7 @@ class LinearChainCRF(torch.nn.Module):
         """As `viterbi`, from potentials that `messages` has given already."""
         return chain.viterbi(p, chain.transition_blocks(self.legal.cpu().numpy()))
 
-    def n_best(
-        self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0
-    ) -> Tuple[ndarray, ndarray]:
+    def n_best(self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0) -> Tuple[ndarray, ndarray]:
         """The n best legal paths, best first. RETURNS: Tags (B, n, T) and probabilities (B, n), 0 where there is no path."""
         p, messages = self.messages(emissions, lengths, temperature)
         tags, scores = chain.n_best(p, n)

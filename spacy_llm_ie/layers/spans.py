@@ -90,9 +90,7 @@ def _closing_at(
     return numpy.where(final, ends[tag], inner)
 
 
-def likely_spans(
-    p: Potentials, messages: Messages, closing: ndarray, tags: Sequence[SpanTags], minimum: float
-) -> ScoredSpans:
+def likely_spans(p: Potentials, messages: Messages, closing: ndarray, tags: Sequence[SpanTags], minimum: float) -> ScoredSpans:
     """All labelled spans whose probability is at least a minimum, found without trying all (start, end) pairs.
 
     Spans grow to the right from each start; one is given up when the probability that any span with this start and label is at

@@ -127,9 +127,7 @@ def _decode_batch(
         yield DocSpans(ents if lowest is None else keep_surest(ents), others)
 
 
-def _best_path(
-    crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Messages
-) -> Iterator[Tuple[int, ScoredT]]:
+def _best_path(crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Messages) -> Iterator[Tuple[int, ScoredT]]:
     """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text."""
     tables = _tables(scheme)
     tags, _ = crf.best_paths(p)

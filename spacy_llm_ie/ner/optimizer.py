@@ -21,9 +21,7 @@ class ScaledOptimizer:
         self.factor = factor
         self.unscaled = unscaled
 
-    def __call__(
-        self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
-    ) -> Tuple[FloatsXd, FloatsXd]:
+    def __call__(self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0) -> Tuple[FloatsXd, FloatsXd]:
         """Update one parameter; the signature is that of thinc's Optimizer."""
         scale = lr_scale if key in self.unscaled else lr_scale * self.factor
         return self.optimizer(key, weights, gradient, lr_scale=scale)

@@ -37,9 +37,7 @@ def test_scores_stand_beside_a_baseline(model, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(model, folder)
     plot, output = tmp_path / "plots" / "r.png", tmp_path / "m" / "metrics.json"
-    metrics = evaluate(
-        str(folder), NEWSWIRE / "dev.jsonl", train=NEWSWIRE / "train.jsonl", output=output, plot=plot, card=True
-    )
+    metrics = evaluate(str(folder), NEWSWIRE / "dev.jsonl", train=NEWSWIRE / "train.jsonl", output=output, plot=plot, card=True)
     assert json.loads(output.read_text(encoding="utf8"))["data"]["test"]["documents"] == 60
     assert plot.read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out

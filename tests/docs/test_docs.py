@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from spacy.util import load_model_from_config, registry
+from thinc.api import Config
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,7 +26,11 @@ def blocks(page):
     for i, match in enumerate(found):
         language, code = match.groups()
         output = None
-        if i + 1 < len(found) and found[i + 1].group(1) in ("text", "") and not page.read_text(encoding="utf8")[match.end() : found[i + 1].start()].strip():
+        if (
+            i + 1 < len(found)
+            and found[i + 1].group(1) in ("text", "")
+            and not page.read_text(encoding="utf8")[match.end() : found[i + 1].start()].strip()
+        ):
             output = found[i + 1].group(2)
         yield language, code, output
 
@@ -66,8 +72,30 @@ def test_bash_blocks(page, tmp_path):
                 assert line == "..." or line in plain, f"not printed: {line}"
 
 
+@pytest.mark.parametrize(
+    "page", [p for p in [*PAGES, *sorted((ROOT / "docs" / "reference").glob("*.md"))] if has(p, "ini")], ids=lambda p: p.name
+)
+def test_config_blocks_build_what_they_say(page):
+    for language, code, _ in blocks(page):
+        if language != "ini":
+            continue
+        sections = re.findall(r"^\[([\w.]+)\]$", code, flags=re.M)
+        parents = {name.rpartition(".")[0] for name in sections} - {"", *sections}
+        config = Config().from_str("".join(f"[{name}]\n\n" for name in sorted(parents)) + code, interpolate=False)
+        for name, component in config.get("components", {}).items():
+            component.setdefault("factory", name)
+        if "components" in config:
+            base = {"nlp": {"lang": "en", "pipeline": list(config["components"])}, "components": config["components"]}
+            nlp = load_model_from_config(Config(base), auto_fill=True, validate=True)
+            assert nlp.pipe_names == list(config["components"])
+        for reader in config.get("corpora", {}).values():
+            assert callable(registry.resolve({"reader": reader})["reader"])
+
+
 def test_the_reference_is_what_the_docstrings_say():
-    done = subprocess.run([sys.executable, "-W", "ignore", str(ROOT / "scripts" / "docs.py"), "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(ROOT / "scripts" / "docs.py"), "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 

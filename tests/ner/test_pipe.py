@@ -116,7 +116,9 @@ def test_entities_that_are_there_are_kept_and_the_rest_is_found_given_them(schem
 def missing(nlp, text, known, unknown):
     doc = nlp.make_doc(text)
     doc.set_ents(
-        [Span(doc, *span[:2], label=span[2]) for span in known], missing=[Span(doc, *span) for span in unknown], default="outside"
+        [Span(doc, *span[:2], label=span[2]) for span in known],
+        missing=[Span(doc, *span) for span in unknown],
+        default="outside",
     )
     return Example(nlp.make_doc(text), doc)
 

@@ -50,7 +50,9 @@ def test_all_commands_of_the_project_in_a_fresh_clone(tmp_path):
     """corpus, train, evaluate, package, try: with the CNN config and few epochs."""
     clone = tmp_path / "clone"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".venv*", ".git", "training", "corpus", "packages", "metrics"))
-    out = run(sys.executable, "-m", "spacy", "project", "run", "all", "--vars.config", "ner_cnn", "--vars.epochs", "6", cwd=clone)
+    out = run(
+        sys.executable, "-m", "spacy", "project", "run", "all", "--vars.config", "ner_cnn", "--vars.epochs", "6", cwd=clone
+    )
     metrics = json.loads((clone / "metrics" / "ner_cnn.json").read_text(encoding="utf8"))
     assert metrics["scores"]["ents_f"] > metrics["baseline"]["ents_f"] > 0.2
     assert metrics["data"]["test"]["documents"] == 60
@@ -69,7 +71,16 @@ def test_spacy_commands_work_on_a_shipped_config(path, tmp_path):
     for split, limit in (("train", 60), ("dev", 20)):
         lines = (data / f"{split}.jsonl").read_text(encoding="utf8").splitlines(keepends=True)[:limit]
         (tmp_path / f"{split}.jsonl").write_text("".join(lines), encoding="utf8")
-        run(sys.executable, "-m", "spacy", "ie", "convert", "jsonl", str(tmp_path / f"{split}.jsonl"), str(tmp_path / f"{split}.spacy"))
+        run(
+            sys.executable,
+            "-m",
+            "spacy",
+            "ie",
+            "convert",
+            "jsonl",
+            str(tmp_path / f"{split}.jsonl"),
+            str(tmp_path / f"{split}.spacy"),
+        )
     paths = ["--paths.train", str(tmp_path / "train.spacy"), "--paths.dev", str(tmp_path / "dev.spacy")]
     filled = tmp_path / "config.cfg"
     run(sys.executable, "-m", "spacy", "init", "fill-config", str(path), str(filled))
