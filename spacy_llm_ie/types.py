@@ -1,6 +1,6 @@
 """Names for the types that pass between rooms."""
 
-from typing import Callable, List, Union
+from typing import Callable, List
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -10,6 +10,5 @@ from thinc.types import Floats2d
 Tok2VecModelT = Model[List[Doc], List[Floats2d]]
 # Doc -> one score a token and tag. Shape of each array: (tokens, tags).
 TaggerModelT = Model[List[Doc], List[Floats2d]]
-# examples and settings -> scores by name; a number, a table by label, or None where nothing could be scored.
+# examples and settings -> scores by name.
 ScorerT = Callable[..., dict]
-ScoreT = Union[float, dict, None]

@@ -60,7 +60,7 @@ def evaluate(
         "scores": scores,
         "baseline": _score_baseline(nlp, training, data) if training else None,
         "data": {"test": _count(examples), "train": _count(training)},
-        "seed": nlp.config["training"].get("seed"),
+        "seed": nlp.config.interpolate()["training"].get("seed"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     header, rows = _table(metrics)
@@ -68,15 +68,15 @@ def evaluate(
     ece = scores.get("ents_ece")
     if ece is not None:
         msg.text(f"Expected calibration error of the entities' probabilities: {ece:.3f} (0 is best)")
-    if plot is not None:
-        plot_reliability(score_pairs(examples), plot, f"{nlp.lang}_{nlp.meta['name']}: entities of {data.name}")
-        msg.good(f"Reliability plot: {plot}")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         srsly.write_json(output, metrics)
         msg.good(f"Metrics: {output}")
     if card:
         _write_card(Path(model), metrics, data)
+    if plot is not None:
+        plot_reliability(score_pairs(examples), plot, f"{nlp.lang}_{nlp.meta['name']}: entities of {data.name}")
+        msg.good(f"Reliability plot: {plot}")
     return metrics
 
 
@@ -117,6 +117,10 @@ def _percent(value: Optional[float]) -> str:
     return "-" if value is None else f"{100 * value:.1f}"
 
 
+def _describe(counts: Dict[str, int]) -> str:
+    return f"{counts['documents']} documents ({counts['tokens']:,} tokens, {counts['entities']:,} entities)"
+
+
 def _write_card(folder: Path, metrics: Dict[str, Any], data: Path) -> None:
     """Put the results into meta.json, from where `spacy package` takes them into the README of the package."""
     path = folder / "meta.json"
@@ -125,18 +129,18 @@ def _write_card(folder: Path, metrics: Dict[str, Any], data: Path) -> None:
     header, rows = _table(metrics)
     lines = ["|".join(["", *cells, ""]) for cells in (header, ["---", *["---:"] * (len(header) - 1)], *rows)]
     test, train = metrics["data"]["test"], metrics["data"]["train"]
-    versions = ", ".join(f"{name} {number}" for name, number in metrics["versions"].items())
-    ece = metrics["scores"].get("ents_ece")
-    text = [
-        "### How it was trained, and how it scores",
-        f"Trained on {train['documents']} documents ({train['tokens']:,} tokens, {train['entities']:,} entities), seed "
-        f"{metrics['seed']}. The table is for the test set, {test['documents']} documents ({test['tokens']:,} tokens, "
-        f"{test['entities']:,} entities) that were used for nothing else ({data.name}); the accuracy above is for the development "
-        "set, on which the best epoch was chosen. The baseline tags whatever was an entity in the training data.",
-        "\n".join(lines),
-        *([f"Expected calibration error of the probabilities (`ent._.score`): {ece:.3f}."] if ece is not None else []),
-        f"Made with {versions}.",
-    ]
+    text = ["### How it was trained, and how it scores"]
+    if train["documents"]:
+        text.append(f"Trained on {_describe(train)}, seed {metrics['seed']}. The baseline tags whatever was an entity there.")
+    text.append(
+        f"The table is for the test set {data.name}, {_describe(test)}, used for nothing else. The accuracy above is for the "
+        "development set, on which the best epoch was chosen and the probabilities were calibrated."
+    )
+    text.append("\n".join(lines))
+    if metrics["scores"].get("ents_ece") is not None:
+        ece = metrics["scores"]["ents_ece"]
+        text.append(f"Expected calibration error of the probabilities (`ent._.score`) on the test set: {ece:.3f}.")
+    text.append("Made with " + ", ".join(f"{name} {number}" for name, number in metrics["versions"].items()) + ".")
     meta = srsly.read_json(path)
     meta["notes"] = "\n\n".join(text)
     srsly.write_json(path, meta)

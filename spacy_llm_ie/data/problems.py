@@ -30,11 +30,17 @@ KINDS: Dict[str, Kind] = {
     "moved": Kind("offsets that count UTF-16 units", "counted again in characters"),
     "mismatch": Kind("offsets that do not belong to the text", "left out"),
     "unlabelled": Kind("span or relation without a label", "left out"),
+    "discontinuous": Kind("discontinuous span", "left out; the tokens of an entity are marked as missing"),
+    "pieces": Kind("discontinuous argument", "each piece is an argument of its own"),
+    "grown": Kind("span inside a token", "grown to the whole token"),
+    "outside": Kind("span outside of the text that is read", "left out"),
     "sentence": Kind("sentence that does not begin at a token", "border left out"),
     # Facts that lost a span
     "relation": Kind("relation with an end that was left out", "left out"),
     "event": Kind("event with a trigger that was left out", "left out, with its arguments"),
     "argument": Kind("argument with a span that was left out", "left out"),
+    "ambiguous": Kind("fact whose span has several entity labels", "the first label is used"),
+    "nested_event": Kind("event that takes part in a relation or an event", "its trigger stands for it"),
     # Tags
     "repaired": Kind("tag that does not follow the scheme", "repaired"),
     # Records
@@ -43,6 +49,9 @@ KINDS: Dict[str, Kind] = {
     "extra": Kind("further annotation of the same text", "ignored, the first is used"),
     "unsupported": Kind("annotation of a type that is no span and no relation", "ignored"),
     "not_written": Kind("annotation that JSONL does not hold", "not written"),
+    "not_in_brat": Kind("annotation that brat does not hold", "not written"),
+    "as_entity": Kind("span that is no entity", "written like one, since brat has no others"),
+    "renamed": Kind("label with a space or colon, which brat does not allow", "written with '_'"),
     # Pieces of long documents
     "cut_entity": Kind("entity that crosses a cut", "left out; its tokens are marked as missing"),
     "cut_relation": Kind("relation between two pieces", "left out"),
@@ -55,6 +64,8 @@ KINDS: Dict[str, Kind] = {
     "scheme": Kind("scheme of the tags", "detected", False),
     "not_accepted": Kind("record that was not accepted", "skipped", False),
     "other_file": Kind("file with another ending", "not read", False),
+    "beyond": Kind("annotation that is no entity, relation or event", "ignored", False),
+    "untyped": Kind("mention without a type (UNK)", "no entity, but facts may refer to it", False),
     "empty": Kind("document without tokens", "skipped", False),
 }
 

@@ -6,7 +6,7 @@ import numpy
 from numpy import ndarray
 
 
-def buckets(lengths: Sequence[int], max_cells: int = 65_536) -> Iterator[ndarray]:
+def buckets(lengths: Sequence[int], max_cells: int) -> Iterator[ndarray]:
     """Group sequences of similar length, so that one long document does not pad all others to its length.
 
     lengths (Sequence[int]): Length of each sequence.

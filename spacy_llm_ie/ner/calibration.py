@@ -1,11 +1,12 @@
 """Temperature scaling: one number, fitted on held-out documents, that makes probabilities mean what they say."""
 
+import warnings
 from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy
 from spacy.training import Example
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from .pipe import CrfEntityRecognizer
 from .scorer import expected_calibration_error, score_pairs
 
@@ -36,7 +37,7 @@ def fit_temperature(pipe: CrfEntityRecognizer, examples: Sequence[Example]) -> C
     saved = dict(pipe.cfg)
     results: List[Tuple[float, float, float]] = []
     try:
-        pipe.cfg.update(threshold=None, thresholds={}, spans_key=None)
+        pipe.cfg.update(threshold=None, thresholds={}, spans_key=None, overwrite=True)
         emissions = pipe.emissions(docs)
         for temperature in [1.0, *TEMPERATURES]:
             pipe.cfg["temperature"] = float(temperature)
@@ -49,6 +50,10 @@ def fit_temperature(pipe: CrfEntityRecognizer, examples: Sequence[Example]) -> C
         pipe.cfg.clear()
         pipe.cfg.update(saved)
     _, temperature, after = min(results)
+    if temperature in (TEMPERATURES[0], TEMPERATURES[-1]):
+        low, high = (round(float(x), 2) for x in TEMPERATURES[[0, -1]])
+        warnings.warn(Warnings.W203.format(name=pipe.name, low=low, high=high), stacklevel=2)
+        return Calibration(1.0, results[0][2], results[0][2])
     return Calibration(temperature, results[0][2], after)
 
 

@@ -16,6 +16,8 @@ from ..schemes import Scheme, SpanTags
 
 # Lower thresholds would list nearly every stretch of a document.
 LOWEST_THRESHOLD = 0.01
+# Positions times tags of a padded batch: about 16 MB for each array of float64 that is computed of it.
+MAX_CELLS = 2_000_000
 ScoredT = Tuple[int, int, str, float]  # start, end, label, probability
 
 
@@ -90,7 +92,7 @@ def decode(
     RETURNS (List[DocSpans]): One a document, in order; empty for an empty document.
     """
     results = [DocSpans([], []) for _ in emissions]
-    for group in buckets([len(array) for array in emissions]):
+    for group in buckets([len(array) for array in emissions], MAX_CELLS // len(scheme.tags)):
         batch, lengths = pad([emissions[i] for i in group])
         for i, spans in zip(group, _decode_batch(crf, scheme, batch, lengths, thresholds, temperature)):
             results[i] = spans
@@ -171,25 +173,29 @@ def keep_surest(spans: List[ScoredT]) -> List[ScoredT]:
     return sorted(kept)
 
 
-def clamp_to_entities(emissions: ndarray, doc: Doc, scheme: Scheme) -> ndarray:
-    """Forbid all paths that do not contain the entities that a document already has.
-
-    Entities with labels that the scheme lacks stand outside of all spans.
+def constrain(emissions: ndarray, doc: Doc, scheme: Scheme, keep_entities: bool) -> ndarray:
+    """Forbid what cannot be: entities that begin or end with white space, and, if asked, readings without given entities.
 
     emissions (ndarray): Shape (tokens, tags).
-    RETURNS (ndarray): A copy with -inf where a tag is forbidden; the same array if there are no entities.
+    keep_entities (bool): Forbid all paths that do not contain the entities that the document has. Those with labels that the
+        scheme lacks stand outside of all spans.
+    RETURNS (ndarray): A copy with -inf where a tag is forbidden; the same array if nothing is.
     """
-    if not doc.ents:
-        return emissions
+    space = doc.to_array("IS_SPACE").astype(bool)
+    if space.any():
+        edges = [tag[0] in ("BLU" if scheme.name == "BILUO" else "BI") for tag in scheme.tags]  # BIO does not mark the end
+        emissions = numpy.where(space[:, None] & numpy.array(edges), -numpy.inf, emissions)
+    return _clamp_to_entities(emissions, doc, scheme) if keep_entities and doc.ents else emissions
+
+
+def _clamp_to_entities(emissions: ndarray, doc: Doc, scheme: Scheme) -> ndarray:
     known = [(ent.start, ent.end, ent.label_) for ent in doc.ents if ent.label_ in scheme.labels]
-    tags = scheme.encode(known, len(doc))
-    clamped = numpy.full_like(emissions, -numpy.inf)
+    ids = numpy.array([scheme.index[tag] for tag in scheme.encode(known, len(doc))])
     inside = numpy.zeros(len(doc), dtype=bool)
     for ent in doc.ents:
         inside[ent.start : ent.end] = True
-    ids = numpy.array([scheme.index[tag] for tag in tags])
-    clamped[inside, ids[inside]] = emissions[inside, ids[inside]]
-    clamped[~inside] = emissions[~inside]
+    clamped = numpy.where(inside[:, None], -numpy.inf, emissions)
+    clamped[inside, ids[inside]] = 0.0
     if scheme.name == "BIO":
         for _, end, label in known:
             if end < len(doc):

@@ -1,7 +1,8 @@
 """The component `ie_ner`: tags tokens with a CRF, writes doc.ents and the probability of each entity."""
 
 import itertools
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy
 import torch
@@ -12,7 +13,7 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Optimizer
+from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import Errors
@@ -23,7 +24,7 @@ from . import decoding, targets
 from .decoding import DocSpans, Thresholds
 from .model import encoder_keys, get_crf, set_tags
 from .optimizer import ScaledOptimizer
-from .scores import install_extensions, set_scores
+from .scores import get_score, install_extensions, set_scores
 
 DEFAULT_CONFIG = Config().from_str("""
 [ie_ner]
@@ -157,6 +158,7 @@ class CrfEntityRecognizer(TrainablePipe):
         for setting in ("temperature", "learn_rate_factor"):
             if self.cfg[setting] <= 0:
                 raise ValueError(Errors.E208.format(name=name, setting=setting, found=self.cfg[setting]))
+        self.cfg["given"] = {key: value for key, value in self.cfg.items() if key != "labels"}
         self._scheme = Scheme(scheme, [])
         install_extensions()
 
@@ -179,9 +181,14 @@ class CrfEntityRecognizer(TrainablePipe):
 
     @property
     def thresholds(self) -> Thresholds:
-        """RETURNS (Thresholds): What the settings say about how probable an entity must be."""
-        keep = None if self.cfg["spans_key"] is None else self.cfg["candidate_threshold"]
-        return Thresholds(self.cfg["threshold"], self.cfg["thresholds"], keep)
+        """RETURNS (Thresholds): What the settings say about how probable an entity must be; ValueError if they cannot be."""
+        general, by_label, candidate = (self.cfg[k] for k in ("threshold", "thresholds", "candidate_threshold"))
+        decoding.check_thresholds(self.name, general, by_label, candidate)
+        unknown = sorted(set(by_label).difference(self.labels))
+        if unknown:
+            raise ValueError(Errors.E209.format(name=self.name, unknown=unknown, labels=list(self.labels)))
+        keep = None if self.cfg["spans_key"] is None else candidate
+        return Thresholds(general, by_label, keep)
 
     def add_label(self, label: str) -> int:
         """Add a label before the component is initialised.
@@ -212,13 +219,15 @@ class CrfEntityRecognizer(TrainablePipe):
         """
         validate_get_examples(get_examples, "CrfEntityRecognizer.initialize")
         if labels is None:
-            labels = sorted({*self.labels, *targets.survey(get_examples(), self.name)})
-        if not labels:
+            labels = targets.survey(get_examples(), self.name)
+        found = sorted({*self.labels, *labels})
+        if not found:
             raise ValueError(Errors.E205.format(name=self.name))
-        self.cfg["labels"] = list(labels)
-        unknown = sorted(set(self.cfg["thresholds"]).difference(labels))
-        if unknown:
-            raise ValueError(Errors.E209.format(name=self.name, unknown=unknown, labels=list(labels)))
+        if get_crf(self.model) is not None and found != list(self.labels):
+            raise ValueError(Errors.E214.format(name=self.name, old=list(self.labels), new=found))
+        Scheme(self.cfg["scheme"], found)
+        self.cfg["labels"] = found
+        self.thresholds  # noqa: B018  raises if they name a label that is not there
         set_tags(self.model, self.scheme)
         sample = [example.predicted for example in itertools.islice(get_examples(), 10)]
         self.model.initialize(X=[doc for doc in sample if len(doc)] or None)
@@ -231,9 +240,9 @@ class CrfEntityRecognizer(TrainablePipe):
         if not any(len(doc) for doc in docs):
             return [numpy.zeros((0, len(self.scheme.tags)), dtype="float32") for _ in docs]
         scores = [self.model.ops.to_numpy(array) for array in self.model.predict(docs)]
-        if self.cfg["overwrite"]:
-            return scores
-        return [decoding.clamp_to_entities(array, doc, self.scheme) for array, doc in zip(scores, docs)]
+        if not all(numpy.isfinite(array).all() for array in scores):
+            raise ValueError(Errors.E210.format(name=self.name))
+        return [decoding.constrain(array, doc, self.scheme, not self.cfg["overwrite"]) for array, doc in zip(scores, docs)]
 
     def predict(self, docs: Iterable[Doc]) -> List[DocSpans]:
         """Find entities without changing the documents.
@@ -255,12 +264,11 @@ class CrfEntityRecognizer(TrainablePipe):
         predictions (List[DocSpans]): As `predict` returned them.
         """
         for doc, found in zip(docs, predictions):
-            spans = [Span(doc, start, end, label=label) for start, end, label, _ in found.ents]
-            set_scores(doc, zip(spans, (score for *_, score in found.ents)), self.labels)
-            others = () if self.cfg["overwrite"] else doc.ents
-            extents = {(span.start, span.end) for span in spans}
-            spans.extend(ent for ent in others if (ent.start, ent.end) not in extents)
-            doc.set_ents(spans)
+            kept = {} if self.cfg["overwrite"] else {(ent.start, ent.end, ent.label_): ent for ent in doc.ents}
+            scored = [(ent, score) for ent in kept.values() if (score := get_score(ent)) is not None]
+            new = [(Span(doc, *span[:2], label=span[2]), span[3]) for span in found.ents if span[:3] not in kept]
+            doc.set_ents([*kept.values(), *(span for span, _ in new)])
+            set_scores(doc, [*scored, *new], self.labels)
             if self.cfg["spans_key"] is not None:
                 candidates = [Span(doc, start, end, label=label) for start, end, label, _ in found.candidates]
                 group = SpanGroup(doc, name=self.cfg["spans_key"], spans=candidates)
@@ -282,33 +290,72 @@ class CrfEntityRecognizer(TrainablePipe):
             if probability > 0
         ]
 
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. Documents without entity annotation teach nothing; those marked in part, what is marked.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout rate.
+        sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
+        losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "CrfEntityRecognizer.update")
+        if not any(len(example.predicted) for example in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update([example.predicted for example in examples])
+        loss, gradients, parameters = self._loss(examples, scores)
+        for parameter, gradient in zip(get_crf(self.model).parameters(), parameters):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        backprop(gradients)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
     def get_loss(self, examples: Iterable[Example], scores: List[Floats2d]) -> Tuple[float, List[Floats2d]]:
         """The negative log-likelihood of the gold annotation, per annotated token, and its gradient.
 
-        examples (Iterable[Example]): Those without entity annotation have no share in it; tokens whose annotation is missing are
-            summed over all tags.
+        examples (Iterable[Example]): Those without entity annotation have no share in it; where the annotation of a token is
+            missing, all tags are summed over.
         scores (List[Floats2d]): Emissions, one array of shape (tokens, tags) an example.
         RETURNS (Tuple[float, List[Floats2d]]): The loss, and a gradient for each array of scores.
         """
-        validate_examples(examples, "CrfEntityRecognizer.get_loss")
+        return self._loss(list(examples), scores)[:2]
+
+    def _loss(self, examples: Sequence[Example], scores: List[Floats2d]) -> Tuple[float, List[Floats2d], List[torch.Tensor]]:
+        """As `get_loss`, and the gradients of the CRF's own parameters."""
         ops, crf = self.model.ops, get_crf(self.model)
         arrays = [ops.to_numpy(array) for array in scores]
         allowed = [targets.allowed_tags(example, self.scheme) for example in examples]
         lengths = [0 if mask is None else len(array) for array, mask in zip(arrays, allowed)]
         gradients = [numpy.zeros_like(array) for array in arrays]
+        parameters = list(crf.parameters())
+        sums = [torch.zeros_like(parameter) for parameter in parameters]
         total, loss = max(sum(lengths), 1), 0.0
-        for group in buckets(lengths):
+        for group in buckets(lengths, decoding.MAX_CELLS // len(self.scheme.tags)):
             batch, sizes = pad([arrays[i] for i in group])
             gold, _ = pad([allowed[i] for i in group], fill=True)
             emissions = torch.from_numpy(batch).requires_grad_()
             losses = crf.nll(emissions, sizes, gold)
             if not torch.isfinite(losses).all():
                 raise ValueError(targets.explain_bad_loss(self.name, losses, [examples[i] for i in group], batch))
-            (losses.sum() / total).backward()
+            found, *others = torch.autograd.grad(losses.sum() / total, [emissions, *parameters])
+            sums = [one + other for one, other in zip(sums, others)]
             loss += float(losses.sum().detach()) / total
             for row, (i, size) in enumerate(zip(group, sizes)):
-                gradients[i][:] = emissions.grad[row, :size].numpy()
-        return loss, [ops.asarray(gradient) for gradient in gradients]
+                gradients[i][:] = found[row, :size].numpy()
+        return loss, [ops.asarray(gradient) for gradient in gradients], sums
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Update the parameters; those of the head with `learn_rate_factor` times the learning rate.
@@ -321,6 +368,30 @@ class CrfEntityRecognizer(TrainablePipe):
 
     def _check_upstream(self, docs: Sequence[Doc]) -> None:
         """A transformer listener answers with zeros if the transformer did not run; that must not pass for an answer."""
-        listens = any(node.name == "transformer-listener" for node in self.model.walk())
+        listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in self.model.walk())
         if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
             raise ValueError(Errors.E206.format(name=self.name))
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> "CrfEntityRecognizer":
+        """Load the component. Settings that were given otherwise for this load than for the saved one are kept.
+
+        path (Union[str, Path]): Its folder.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (CrfEntityRecognizer): The component itself.
+        """
+        given = self.cfg["given"]
+        super().from_disk(path, exclude=exclude)
+        return self._settle(given)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "CrfEntityRecognizer":
+        """As `from_disk`, from what `to_bytes` returned."""
+        given = self.cfg["given"]
+        super().from_bytes(bytes_data, exclude=exclude)
+        return self._settle(given)
+
+    def _settle(self, given: Dict[str, Any]) -> "CrfEntityRecognizer":
+        """What was saved goes before the config, as in spaCy; but an override, as in spacy.load(..., config=...), before both."""
+        saved = self.cfg.get("given", {})
+        self.cfg.update({key: value for key, value in given.items() if value != saved.get(key, value)})
+        self.cfg["given"] = given
+        return self

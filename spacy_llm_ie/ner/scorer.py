@@ -7,6 +7,7 @@ from spacy.scorer import get_ner_prf
 from spacy.training import Example
 
 from ..types import ScorerT
+from .scores import get_score
 
 BINS = 10
 
@@ -42,11 +43,12 @@ def score_pairs(examples: Iterable[Example]) -> List[Tuple[float, bool]]:
         if not reference.has_annotation("ENT_IOB"):
             continue
         gold = {(ent.start_char, ent.end_char, ent.label_) for ent in reference.ents}
-        missing = {token.idx for token in reference if token.ent_iob == 0}
+        missing = {i for token in reference if token.ent_iob == 0 for i in range(token.idx, token.idx + len(token))}
         for ent in example.predicted.ents:
-            if ent._.score is None or missing.intersection(token.idx for token in ent):
+            score = get_score(ent)
+            if score is None or not missing.isdisjoint(range(ent.start_char, ent.end_char)):
                 continue
-            pairs.append((ent._.score, (ent.start_char, ent.end_char, ent.label_) in gold))
+            pairs.append((score, (ent.start_char, ent.end_char, ent.label_) in gold))
     return pairs
 
 

@@ -1,33 +1,40 @@
 """Where entity probabilities live on a Doc: plain numbers in user data, read through `span._.score`."""
 
-from typing import Dict, Iterable, Optional, Tuple
+import warnings
+from typing import Dict, Iterable, List, Optional, Tuple
 
 from spacy.tokens import Doc, Span
 
-SCORES_KEY = "ie_scores"
+from ..errors import Warnings
+
+# spaCy moves user data under keys ("._.", name, first character, end) along with `span.as_doc()` and `Doc.from_docs()`.
+NAME = "ie_score"
+KeyT = Tuple[str, str, int, int]
 
 
 def install_extensions() -> None:
-    """Register `span._.score`, once."""
+    """Register `span._.score`, once. If somebody else has registered it, theirs stays, and a warning says so."""
     if not Span.has_extension("score"):
         Span.set_extension("score", getter=get_score)
+    elif Span.get_extension("score")[2] is not get_score:
+        warnings.warn(Warnings.W202, stacklevel=3)
 
 
 def get_score(span: Span) -> Optional[float]:
     """The probability that exactly this labelled span is an entity, as the component that set it computed it.
 
-    It is found by characters and label, so that it survives merging of tokens; `doc.copy`, `to_bytes`, `to_disk`,
-    `nlp.pipe(n_process=2)` and `DocBin(store_user_data=True)` keep it.
+    It is found by characters and label, so that it survives merging of tokens; `doc.copy`, `to_bytes`, `to_disk`, pickle,
+    `nlp.pipe(n_process=2)`, `DocBin(store_user_data=True)`, `span.as_doc(copy_user_data=True)` and `Doc.from_docs` keep it.
 
+    span (Span): Any span.
     RETURNS (Optional[float]): In [0, 1]; None for a span that no component has scored.
     """
-    scores = span.doc.user_data.get(SCORES_KEY)
-    return None if scores is None else scores.get(_key(span))
+    return span.doc.user_data.get(_key(span), {}).get(span.label_)
 
 
-def _key(span: Span) -> str:
-    """Characters and label as one string: spaCy's serialisation turns tuples in values into lists."""
-    return f"{span.start_char}:{span.end_char}:{span.label_}"
+def is_score_key(key: object) -> bool:
+    """Whether a key of `doc.user_data` holds scores."""
+    return isinstance(key, tuple) and key[:2] == ("._.", NAME)
 
 
 def set_scores(doc: Doc, spans: Iterable[Tuple[Span, float]], labels: Iterable[str]) -> None:
@@ -38,7 +45,14 @@ def set_scores(doc: Doc, spans: Iterable[Tuple[Span, float]], labels: Iterable[s
     labels (Iterable[str]): The labels of the component.
     """
     owned = set(labels)
-    old: Dict[str, float] = doc.user_data.get(SCORES_KEY) or {}
-    scores = {key: value for key, value in old.items() if key.split(":", 2)[2] not in owned}
-    scores.update((_key(span), float(score)) for span, score in spans)
-    doc.user_data[SCORES_KEY] = scores
+    table: Dict[KeyT, Dict[str, float]] = {}
+    keys: List[KeyT] = [key for key in doc.user_data if is_score_key(key)]
+    for key in keys:
+        table[key] = {label: score for label, score in doc.user_data.pop(key).items() if label not in owned}
+    for span, score in spans:
+        table.setdefault(_key(span), {})[span.label_] = float(score)
+    doc.user_data.update({key: scores for key, scores in table.items() if scores})
+
+
+def _key(span: Span) -> KeyT:
+    return ("._.", NAME, span.start_char, span.end_char)

@@ -25,6 +25,7 @@ def allowed_tags(example: Example, scheme: Scheme) -> Optional[ndarray]:
     tags = example.get_aligned_ner()
     if all(tag is None for tag in tags):
         return None
+    tags = _missing_spaces(example, tags)
     ids = [-1 if tag is None else scheme.index.get(name, -2) for tag, name in zip(tags, _translate(tags, scheme))]
     if -2 in ids:
         raise ValueError(_unknown_label(example, tags[ids.index(-2)] or "", scheme))
@@ -34,6 +35,17 @@ def allowed_tags(example: Example, scheme: Scheme) -> Optional[ndarray]:
     if scheme.name == "BIO":
         _end_spans(allowed, tags, scheme)
     return allowed
+
+
+def _missing_spaces(example: Example, tags: List[Optional[str]]) -> List[Optional[str]]:
+    """spaCy says that white space is outside of entities, also where the annotation around it is missing."""
+    reference, rows = example.reference, example.alignment.x2y
+    for token in example.predicted:
+        if token.is_space and tags[token.i] == "O":
+            aligned = [reference[int(j)] for j in rows[token.i]]
+            if aligned and all(other.ent_iob == 0 for other in aligned):
+                tags[token.i] = None
+    return tags
 
 
 def _translate(tags: List[Optional[str]], scheme: Scheme) -> List[str]:

@@ -132,7 +132,7 @@ def test_the_output_in_the_input_folder_is_not_read(jsonl, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["conl", "IN", "OUT.spacy"], "IE-E168.*Unknown format 'conl'.*conll, doccano, jsonl.*Did you mean 'conll'"),
+        (["conl", "IN", "OUT.spacy"], "IE-E168.*Unknown format 'conl'.*conll, doccano.*jsonl.*Did you mean 'conll'"),
         (["jsonl", "IN", "OUT.txt"], "IE-E175.*must end in .spacy or .jsonl"),
         (["jsonl", "NONE", "OUT.spacy"], "IE-E165.*neither a file nor a folder"),
         (["jsonl", "IN", "IN"], "IE-E176.*also the input"),

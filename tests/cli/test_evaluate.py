@@ -64,11 +64,16 @@ def test_calibration_keeps_the_entities_and_makes_their_probabilities_honest(mod
     folder = tmp_path / "copy"
     shutil.copytree(model, folder)
     before, dev = spacy.load(model), NEWSWIRE / "dev.jsonl"
-    result = calibrate(folder, dev)
+    result = calibrate(folder, dev)["ie_ner"]
     after = spacy.load(folder)
     assert result.temperature > 1
     assert result.ece_after < result.ece_before
     assert after.get_pipe("ie_ner").cfg["temperature"] == pytest.approx(result.temperature, abs=1e-4)
+    assert after.config["components"]["ie_ner"]["temperature"] == after.get_pipe("ie_ner").cfg["temperature"]
+    override = {"components": {"ie_ner": {"overwrite": False}}}
+    kept = tmp_path / "kept"
+    spacy.load(model, config=override).to_disk(kept)
+    assert calibrate(kept, dev)["ie_ner"].temperature == result.temperature
     pairs = []
     for nlp in (before, after):
         examples = list(create_corpus_v1(dev)(nlp))

@@ -380,7 +380,7 @@ def test_all_formats_have_one_signature():
 
 
 def test_unknown_formats_and_options():
-    with pytest.raises(ValueError, match=r"E168.*'conl'.*conll, doccano, jsonl.*Did you mean 'conll'\?"):
+    with pytest.raises(ValueError, match=r"E168.*'conl'.*conll, doccano.*jsonl.*Did you mean 'conll'\?"):
         get_format("conl")
     with pytest.raises(ValueError, match=r"E169.*'jsonl' has no option column\. Its options: none"):
         read("jsonl", "prodigy.jsonl", column=2)

@@ -106,11 +106,70 @@ def test_entities_that_are_there_are_kept_and_the_rest_is_found_given_them(schem
     )
     doc = nlp(TEXTS[0][0])
     assert ents(doc)[:2] == [(0, 2, "PERSON"), (2, 4, "NEW")] and ents(doc)[-1] == (6, 7, "PERSON")
-    omaha = doc.ents[-1]
-    assert omaha._.score == pytest.approx(1)
+    assert doc.ents[-1]._.score is None  # not ours
     assert doc.ents[1]._.score is None
     nlp.get_pipe("ie_ner").cfg["overwrite"] = True
     assert ents(nlp(TEXTS[0][0])) == [(0, 2, "PERSON"), (3, 5, "ORG"), (6, 7, "GPE")]
+
+
+def test_a_second_recogniser_keeps_the_scores_and_links_of_the_first():
+    nlp = make(steps=40)
+    doc = nlp(TEXTS[0][0])
+    linked = [Span(doc, ent.start, ent.end, label=ent.label_, kb_id="Q1") for ent in doc.ents]
+    doc.set_ents(linked)
+    scores = [ent._.score for ent in doc.ents]
+    pipe = nlp.get_pipe("ie_ner")
+    pipe.cfg["overwrite"] = False
+    pipe(doc)
+    assert [ent._.score for ent in doc.ents] == scores
+    assert {ent.kb_id_ for ent in doc.ents} == {"Q1"}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_entities_do_not_begin_or_end_with_white_space(scheme):
+    nlp = make(steps=1, scheme=scheme, spans_key="maybe", candidate_threshold=0.01)
+    doc = nlp("Omaha\n\n Ada \n Quill\t\tLagos \n")
+    assert len(doc.spans["maybe"]) > 2
+    assert not any(span[0].is_space or span[-1].is_space for span in doc.spans["maybe"])
+
+
+def test_white_space_amid_missing_tokens_is_missing():
+    nlp = make()
+    doc = nlp.make_doc("Ada \n Quill joined")
+    doc.set_ents([], missing=[doc[0:3]], default="outside")
+    allowed = allowed_tags(Example(nlp.make_doc(doc.text), doc), nlp.get_pipe("ie_ner").scheme)
+    assert allowed[:3].all()
+    assert allowed[3].sum() == 1
+
+
+def test_get_loss_leaves_no_gradient_behind():
+    nlp = make()
+    pipe = nlp.get_pipe("ie_ner")
+    examples = make_examples(nlp)
+    scores = pipe.model.predict([eg.predicted for eg in examples])
+    first, second = (pipe.get_loss(examples, scores) for _ in range(2))
+    assert first[0] == second[0]
+    assert all(p.grad is None or not p.grad.any() for p in get_crf(pipe.model).parameters())
+
+
+def test_settings_at_load_go_before_saved_ones_and_those_before_the_config(tmp_path):
+    nlp = make(steps=1)
+    nlp.get_pipe("ie_ner").cfg["threshold"] = 0.4
+    nlp.to_disk(tmp_path / "m")
+    assert spacy.load(tmp_path / "m").get_pipe("ie_ner").cfg["threshold"] == 0.4
+    override = {"components": {"ie_ner": {"threshold": 0.7, "spans_key": "maybe"}}}
+    pipe = spacy.load(tmp_path / "m", config=override).get_pipe("ie_ner")
+    assert (pipe.cfg["threshold"], pipe.cfg["spans_key"]) == (0.7, "maybe")
+    assert pipe.labels == nlp.get_pipe("ie_ner").labels
+
+
+def test_scores_go_along_with_parts_of_documents():
+    nlp = make(steps=40)
+    doc = nlp(TEXTS[0][0])
+    part = doc[3:8].as_doc(copy_user_data=True)
+    assert [ent._.score for ent in part.ents] == [ent._.score for ent in doc.ents[1:]]
+    both = Doc.from_docs([doc, nlp(TEXTS[1][0])])
+    assert all(ent._.score is not None for ent in both.ents)
 
 
 def missing(nlp, text, known, unknown):
@@ -242,7 +301,7 @@ def test_bad_settings_are_refused(config, message):
 
 
 def test_training_data_without_an_entity_is_refused():
-    with pytest.raises(ValueError, match="IE-E205.*debug data"):
+    with pytest.raises(ValueError, match="IE-E205.*ie convert"):
         make(texts=[("Nothing here .", [])])
 
 
@@ -265,6 +324,30 @@ def test_spans_that_do_not_fit_the_tokens_are_counted():
         nlp.initialize(lambda: [Example(predicted, reference), *make_examples(nlp)])
 
 
+def test_a_model_cannot_be_initialised_again_for_other_labels():
+    nlp = make(steps=40)
+    pipe = nlp.get_pipe("ie_ner")
+    expected = ents(nlp(TEXTS[0][0]))
+    with pytest.raises(ValueError, match="IE-E214.*PRODUCT.*add_pipe"):
+        pipe.initialize(lambda: make_examples(nlp), labels=[*pipe.labels, "PRODUCT"])
+    assert ents(nlp(TEXTS[0][0])) == expected
+    pipe.initialize(lambda: make_examples(nlp))
+
+
+def test_labels_that_were_added_stay():
+    nlp = spacy.blank("en")
+    assert nlp.add_pipe("ie_ner").add_label("ZZ") == 1
+    nlp.get_pipe("ie_ner").initialize(lambda: make_examples(nlp), labels=["PERSON", "ORG", "GPE"])
+    assert nlp.get_pipe("ie_ner").labels == ("GPE", "ORG", "PERSON", "ZZ")
+
+
+def test_a_threshold_that_is_mistyped_at_run_time_is_refused():
+    nlp = make()
+    nlp.get_pipe("ie_ner").cfg["thresholds"] = {"PERSN": 0.9}
+    with pytest.raises(ValueError, match="IE-E209.*PERSN"):
+        nlp("Omaha")
+
+
 def test_divergence_is_said_plainly():
     nlp = make()
     model = nlp.get_pipe("ie_ner").model
@@ -272,6 +355,8 @@ def test_divergence_is_said_plainly():
     output.set_param("W", numpy.full_like(output.get_param("W"), numpy.nan))
     with pytest.raises(ValueError, match="IE-E210.*learning rate"):
         nlp.update(make_examples(nlp), sgd=nlp.create_optimizer())
+    with pytest.raises(ValueError, match="IE-E210"):
+        nlp("Omaha")
 
 
 def test_a_transformer_that_did_not_run_is_an_error(tmp_path):

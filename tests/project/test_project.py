@@ -89,8 +89,10 @@ def test_spacy_commands_work_on_a_shipped_config(path, tmp_path):
         ["DATE", "GPE", "MONEY", "ORG", "PERSON", "PRODUCT", "TITLE"]
     )
     run(sys.executable, "-m", "spacy", "debug", "data", str(filled), *paths, "--ignore-warnings")
-    labels = {"@readers": "spacy.read_labels.v1", "path": str(tmp_path / "labels" / "ie_ner.json")}
-    assert labels["path"]
+    with filled.open("a", encoding="utf8") as file:
+        file.write(
+            f'\n[initialize.components.ie_ner]\n\n[initialize.components.ie_ner.labels]\n@readers = "spacy.read_labels.v1"\npath = "{tmp_path}/labels/ie_ner.json"\n'
+        )
     short = ["--training.max_epochs", "2", "--training.eval_frequency", "5"]
     run(sys.executable, "-m", "spacy", "train", str(filled), "--output", str(tmp_path / "out"), *paths, *short)
     best = str(tmp_path / "out" / "model-best")

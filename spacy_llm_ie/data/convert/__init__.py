@@ -7,7 +7,7 @@ in FORMATS.
 import difflib
 import inspect
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -15,11 +15,20 @@ from spacy.tokens import Doc
 from ...errors import Errors
 from ..files import find_files
 from ..problems import Problems
+from .ace import read_ace
+from .brat import read_brat
 from .conll import read_conll
 from .doccano import read_doccano
+from .dygie import read_dygie
+from .fewfc import read_fewfc
+from .jmee import read_jmee
 from .labelstudio import read_labelstudio
+from .oneie import read_oneie
 from .ours import read_ours, read_spacy
+from .phee import read_phee
 from .prodigy import read_prodigy
+from .semeval import read_semeval
+from .spert import read_spert
 
 __all__ = ["FORMATS", "Format", "convert_files", "get_format"]
 
@@ -30,11 +39,13 @@ class Format(NamedTuple):
     read (Callable[..., Iterator[Doc]]): Reads one file: `(path, nlp, problems, *, options)`.
     endings (Tuple[str, ...]): How its files end, to find them in a folder.
     help (str): What it is, in a few words.
+    beside (str): Ending of the files that belong to them, one to each, which are not read on their own.
     """
 
     read: Callable[..., Iterator[Doc]]
     endings: Tuple[str, ...]
     help: str
+    beside: str = ""
 
     @property
     def options(self) -> Dict[str, Any]:
@@ -44,16 +55,25 @@ class Format(NamedTuple):
 
 
 FORMATS: Dict[str, Format] = {
+    "ace": Format(read_ace, (".apf.xml",), "ACE 2005 of the LDC, .apf.xml and .sgm", ".sgm"),
+    "brat": Format(read_brat, (".ann",), "brat standoff, .ann and .txt", ".txt"),
     "conll": Format(
         read_conll,
         (".conll", ".tsv", ".txt", ".bio", ".iob", ".iob2", ".ner", ".bioes", ".annotated"),
         "one token a line, tags in a column",
     ),
     "doccano": Format(read_doccano, (".jsonl",), "JSONL export of doccano"),
+    "dygie": Format(read_dygie, (".jsonl", ".json"), "JSONL of DyGIE++ and SciERC"),
+    "fewfc": Format(read_fewfc, (".json", ".jsonl"), "JSONL of FewFC"),
+    "jmee": Format(read_jmee, (".json",), "JSON list of JMEE"),
     "jsonl": Format(read_ours, (".jsonl",), "JSONL of spacy-llm-ie"),
     "labelstudio": Format(read_labelstudio, (".json",), "JSON export of Label Studio"),
+    "oneie": Format(read_oneie, (".json", ".jsonl"), "JSONL of OneIE and TextEE"),
+    "phee": Format(read_phee, (".json", ".jsonl"), "JSONL of PHEE"),
     "prodigy": Format(read_prodigy, (".jsonl",), "JSONL of prodigy db-out"),
+    "semeval2010-task8": Format(read_semeval, (".TXT", ".txt"), "SemEval-2010 Task 8"),
     "spacy": Format(read_spacy, (".spacy",), "DocBin of spaCy"),
+    "spert": Format(read_spert, (".json",), "JSON list of SpERT, as CoNLL04"),
 }
 
 
@@ -96,5 +116,14 @@ def convert_files(
         if option not in format_.options:
             known = ", ".join(format_.options) or "none"
             raise ValueError(Errors.E169.format(name=name, option=option, known=known))
+    skip = [*skip, *_beside(Path(path), format_)]
     files = find_files(path, format_.endings, skip=skip, any_ending=True, problems=problems)
     return (doc for file_ in files for doc in format_.read(file_, nlp, problems, **options))
+
+
+def _beside(path: Path, format_: Format) -> List[Path]:
+    """The files of a folder that belong to one that is read."""
+    if not format_.beside or not path.is_dir():
+        return []
+    names = [(file_, ending) for ending in format_.endings for file_ in path.rglob(f"*{ending}")]
+    return [file_.with_name(file_.name.removesuffix(ending) + format_.beside) for file_, ending in names]

@@ -1,10 +1,45 @@
 """What the formats of annotation tools have in common."""
 
-from typing import Any, Dict, Optional
+import json
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Tuple
 
+from ...errors import Errors
 from ..problems import Problems
 
 PlaceT = Dict[str, Any]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, with its line ends as they are.
+
+    path (Path): A file in UTF-8, with a byte order mark or without.
+    RETURNS (str): The text. Raises ValueError (E156) if it is not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 (byte {error.start} of the file). Save the file in UTF-8"
+        raise ValueError(Errors.E156.format(where=path.name, problem=problem)) from None
+
+
+def read_list(path: Path, expected: str) -> Iterator[Tuple[str, Any]]:
+    """Read the items of a JSON list.
+
+    path (Path): A file that holds one list.
+    expected (str): What it should be, for messages.
+    YIELDS (Tuple[str, Any]): Where the item is, for messages, and the item. Raises ValueError (E156, E174) if
+        the file is not UTF-8, no JSON or no list.
+    """
+    try:
+        items = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(Errors.E174.format(path=path, expected=expected, problem=f"not valid JSON: {error}")) from None
+    if not isinstance(items, list):
+        problem = f"found {type(items).__name__}, expected a list"
+        raise ValueError(Errors.E174.format(path=path, expected=expected, problem=problem))
+    for number, item in enumerate(items, 1):
+        yield f"{path.name}, item {number}", item
 
 
 def compare_words(text: str, place: PlaceT, words: Optional[str], *, where: str, problems: Problems) -> Optional[PlaceT]:
