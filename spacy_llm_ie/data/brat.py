@@ -66,6 +66,7 @@ class _Writer:
         self.entities = 0
 
     def lines(self) -> List[str]:
+        """Write the annotation. RETURNS (List[str]): The lines of the .ann file: T, then R, then E."""
         entities = entities_of(self.doc)
         self.entities = len(entities)
         for span, _, _ in entities:

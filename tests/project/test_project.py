@@ -29,7 +29,7 @@ def test_a_shipped_config_fills_loads_and_learns(path):
     spacy.util.fix_random_seed(0)
     config = load_config(path, overrides={"paths.train": "x", "paths.dev": "x"})
     nlp = load_model_from_config(config, auto_fill=True, validate=True)
-    assert nlp.config["training"]["seed"] == 0
+    assert nlp.config.interpolate()["training"]["seed"] == 0
     examples = list(create_corpus_v1(ROOT / "assets" / "newswire" / "dev.jsonl", limit=8)(nlp))
     sgd = nlp.initialize(lambda: examples)
     sgd.learn_rate = 1e-3

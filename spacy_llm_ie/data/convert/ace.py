@@ -96,6 +96,7 @@ class _Document:
         self.asked: Dict[str, str] = {}
 
     def record(self) -> Dict[str, Any]:
+        """Put the document together. RETURNS (Dict[str, Any]): A record of our JSONL format."""
         self._add("entity", "")
         self._add("value", "")
         self._add("timex2", "TIME")

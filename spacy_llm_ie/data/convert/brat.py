@@ -103,6 +103,7 @@ class _Document:
                 self.lines[kind].append(Line(where, match))
 
     def record(self) -> Dict[str, Any]:
+        """Put the document together. RETURNS (Dict[str, Any]): A record of our JSONL format."""
         for line in self.lines["T"]:
             self._add(line)
         self.triggers = {line.match[1]: line.match[3] for line in self.lines["E"]}

@@ -60,6 +60,7 @@ class _Document:
         self.labels: Dict[Tuple[int, int], List[str]] = defaultdict(list)
 
     def record(self) -> Dict[str, Any]:
+        """Put the document together. RETURNS (Dict[str, Any]): A record of our JSONL format."""
         record = self.tokens.record()
         record["sentences"] = self._sentences()
         meta = {key: self.fields.get(key, str) for key in ("doc_key", "dataset") if key in self.fields}

@@ -55,6 +55,7 @@ class _Sentence:
         self.heads: Dict[Tuple[int, int, str], Optional[PlaceT]] = {}
 
     def record(self) -> Dict[str, Any]:
+        """Put the document together. RETURNS (Dict[str, Any]): A record of our JSONL format."""
         record = self.tokens.record()
         if ENTITIES in self.fields:
             found = [self._entity(item) for item in self.fields.objects(ENTITIES)]

@@ -61,6 +61,7 @@ class _Sentence:
         self.mentions: Dict[str, Optional[PlaceT]] = {}
 
     def record(self) -> Dict[str, Any]:
+        """Put the document together. RETURNS (Dict[str, Any]): A record of our JSONL format."""
         record = self.tokens.record()
         meta = {key: self.fields.data[key] for key in IDS if key in self.fields}
         if meta:
