@@ -61,7 +61,7 @@ class _Sentence:
         self.main_arguments = main_arguments
 
     def event(self, item: Fields) -> Optional[Dict[str, Any]]:
-        """Read one event. RETURNS (Optional[Dict[str, Any]]): As in our JSONL format; None without a usable trigger, which is counted."""
+        """Read one event. RETURNS (Optional[Dict[str, Any]]): As in our JSONL; None without a usable trigger, which is counted."""
         label = item.get("event_type", str, filled=True)
         triggers = self._spans(item.object("Trigger"))
         if len(triggers) != 1 or len(triggers[0]) != 1:
