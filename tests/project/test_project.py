@@ -51,7 +51,7 @@ def test_all_commands_of_the_project_in_a_fresh_clone(tmp_path):
     clone = tmp_path / "clone"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".venv*", ".git", "training", "corpus", "packages", "metrics"))
     out = run(
-        sys.executable, "-m", "spacy", "project", "run", "all", "--vars.config", "ner_cnn", "--vars.epochs", "6", cwd=clone
+        sys.executable, "-m", "spacy", "project", "run", "all", ".", "--vars.config", "ner_cnn", "--vars.epochs", "6", cwd=clone
     )
     metrics = json.loads((clone / "metrics" / "ner_cnn.json").read_text(encoding="utf8"))
     assert metrics["scores"]["ents_f"] > metrics["baseline"]["ents_f"] > 0.2
@@ -68,7 +68,7 @@ def test_all_commands_of_the_project_in_a_fresh_clone(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_spacy_commands_work_on_a_shipped_config(path, tmp_path):
     data = ROOT / "assets" / "newswire"
-    for split, limit in (("train", 60), ("dev", 20)):
+    for split, limit in (("train", 130), ("dev", 20)):
         lines = (data / f"{split}.jsonl").read_text(encoding="utf8").splitlines(keepends=True)[:limit]
         (tmp_path / f"{split}.jsonl").write_text("".join(lines), encoding="utf8")
         run(
