@@ -33,11 +33,12 @@ overrides = {"system.seed": args.seed}
 if args.epochs:
     overrides["training.max_epochs"] = args.epochs
 config = load_config(args.config, overrides=overrides)
-if "total_steps" in config["training"]["optimizer"].get("learn_rate", {}):
+rate = config["training"]["optimizer"].get("learn_rate")
+if isinstance(rate, dict) and "total_steps" in rate:
     # A schedule that ends must end with the training: one step a batch.
     batcher = registry.resolve({"batcher": config.interpolate()["training"]["batcher"]})["batcher"]
     examples = list(create_corpus_v1(config.interpolate()["paths"]["train"])(spacy.blank(config["nlp"]["lang"])))
-    steps = sum(1 for _ in batcher(examples)) * config["training"]["max_epochs"]
+    steps = sum(1 for _ in batcher(examples)) * (args.epochs or config["training"]["max_epochs"])
     overrides["training.optimizer.learn_rate.total_steps"] = steps
     overrides["training.optimizer.learn_rate.warmup_steps"] = steps // 10
 train(args.config, args.output, use_gpu=args.gpu_id, overrides=overrides)
