@@ -11,10 +11,11 @@ The rooms, in the order in which imports may point (each may use those above it)
     errors, types, about    coded messages, names for Model[In, Out], version
     schemes                 labelling schemes: spans <-> tags, legal transitions
     annotations             Relation, Event, Argument: frozen views over what the Doc stores
-    layers                  torch only, no spaCy: the CRF
+    layers                  torch and numpy, no spaCy: the CRF
     encode                  1  Doc -> token vectors
     ner                     2  vectors -> emissions -> CRF -> doc.ents
     data                    reader, JSONL, converters
+    view                    results as pictures
     cli                     python -m spacy ie <command>
 """
 

@@ -1,7 +1,7 @@
 """JMEE: JSON lists of sentences with entities and events, as nlpcl-lab's preprocessing writes ACE 2005."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -73,19 +73,7 @@ class _Sentence:
         return entity
 
     def _event(self, item: Fields) -> Optional[Dict[str, Any]]:
-        label = item.get("event_type", str, filled=True)
-        trigger = self.tokens.mention(item.object("trigger"), self.problems)
-        if trigger is None:
-            self.problems.add("event", item.where, label)
-            return None
-        arguments: List[Dict[str, Any]] = []
-        for argument in item.objects("arguments"):
-            role, place = argument.get("role", str, filled=True), self._argument(argument)
-            if place is None:
-                self.problems.add("argument", argument.where, role)
-            else:
-                arguments.append({"role": role, **place})
-        return {"trigger": trigger, "label": label, "arguments": arguments}
+        return self.tokens.event(item, self._argument, self.problems)
 
     def _argument(self, item: Fields) -> Optional[PlaceT]:
         """The head of the entity with the extent of an argument; the extent itself if there is none."""

@@ -115,16 +115,4 @@ class _Sentence:
         return {"head": head, "tail": tail, "label": label}
 
     def _event(self, item: Fields) -> Optional[Dict[str, Any]]:
-        label = item.get("event_type", str, filled=True)
-        trigger = self.tokens.mention(item.object("trigger"), self.problems)
-        if trigger is None:
-            self.problems.add("event", item.where, label)
-            return None
-        arguments = []
-        for argument in item.objects("arguments"):
-            role, place = argument.get("role", str, filled=True), self._mention(argument)
-            if place is None:
-                self.problems.add("argument", argument.where, role)
-            else:
-                arguments.append({"role": role, **place})
-        return {"trigger": trigger, "label": label, "arguments": arguments}
+        return self.tokens.event(item, self._mention, self.problems)

@@ -1,6 +1,6 @@
 """What the formats that come as tokens have in common."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ...errors import Errors
 from ..fields import Fields, describe
@@ -68,6 +68,28 @@ class Tokens:
             return place
         problems.add("mismatch", fields.where, f"the tokens are {found!r}, and not {words!r}")
         return None
+
+    def event(self, item: Fields, find: Callable[[Fields], Optional[PlaceT]], problems: Problems) -> Optional[Dict[str, Any]]:
+        """Read an event as OneIE and the nlpcl-lab JSON write it: event_type, trigger, arguments with roles.
+
+        item (Fields): The event.
+        find (Callable): Where an argument stands; None if it has no place.
+        problems (Problems): Takes in triggers and arguments without a place.
+        RETURNS (Optional[Dict[str, Any]]): As in our JSONL format; None without a trigger.
+        """
+        label = item.get("event_type", str, filled=True)
+        trigger = self.mention(item.object("trigger"), problems)
+        if trigger is None:
+            problems.add("event", item.where, label)
+            return None
+        arguments: List[Dict[str, Any]] = []
+        for argument in item.objects("arguments"):
+            role, place = argument.get("role", str, filled=True), find(argument)
+            if place is None:
+                problems.add("argument", argument.where, role)
+            else:
+                arguments.append({"role": role, **place})
+        return {"trigger": trigger, "label": label, "arguments": arguments}
 
 
 def _bare(text: str) -> str:
