@@ -35,6 +35,7 @@ class LinearChainCRF(torch.nn.Module):
         legal_end: Optional[Sequence[bool]] = None,
     ) -> None:
         super().__init__()
+        self.settings = {"num_tags": num_tags}  # the tables are saved with the parameters
         self.crf = CRF(num_tags, batch_first=True)
         for name, given, shape in (
             ("legal", legal, (num_tags, num_tags)),

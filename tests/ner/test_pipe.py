@@ -10,7 +10,8 @@ from spacy.training import Example
 from thinc.api import Adam
 
 from spacy_llm_ie.ner.decoding import keep_surest
-from spacy_llm_ie.ner.model import encoder_keys, get_crf
+from spacy_llm_ie.ner.model import get_crf
+from spacy_llm_ie.shim import parameter_keys
 from spacy_llm_ie.ner.scorer import expected_calibration_error, reliability
 from spacy_llm_ie.ner.targets import allowed_tags
 from spacy_llm_ie.schemes import SCHEMES
@@ -212,7 +213,7 @@ def test_learn_rate_factor_scales_the_head_only():
     for factor in (1.0, 10.0):
         nlp = make(learn_rate_factor=factor)
         model = nlp.get_pipe("ie_ner").model
-        keys = encoder_keys(model)
+        keys = parameter_keys(model.get_ref("tok2vec"))
         assert keys
         before = {(n.id, p): n.get_param(p).copy() for n in model.walk() for p in n.param_names if n.has_param(p)}
         crf = get_crf(model).crf.transitions.detach().clone()

@@ -1,0 +1,81 @@
+"""What all our trainable components share: settings that are saved, and that `spacy.load(..., config=...)` may override."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, Optional, TypeVar, Union
+
+from spacy.pipeline import TrainablePipe
+from thinc.api import Optimizer
+
+from .errors import Errors
+from .optimizer import ScaledOptimizer
+from .shim import parameter_keys
+from .types import ScorerT
+
+PipeT = TypeVar("PipeT", bound="ConfiguredPipe")
+
+
+class ConfiguredPipe(TrainablePipe):
+    """A trainable component whose `cfg` holds its settings and labels as plain data.
+
+    The model must have a reference `tok2vec`: the layers below it keep the optimizer's learning rate, and all others learn with
+    `cfg["learn_rate_factor"]` times it.
+    """
+
+    cfg: Dict[str, Any]
+
+    def configure(self, scorer: Optional[ScorerT], settings: Dict[str, Any], **learned: Any) -> None:
+        """Store the settings.
+
+        scorer (Optional[Callable]): ValueError (E202) if it cannot be called.
+        settings (Dict[str, Any]): What the config gives. ValueError (E208) if a factor in it is not above 0.
+        learned (Any): What initialisation or training finds out, with its value before.
+        """
+        if scorer is not None and not callable(scorer):
+            raise ValueError(Errors.E202.format(name=self.name, found=repr(scorer)))
+        self.scorer = scorer
+        for setting in ("temperature", "learn_rate_factor", "loss_weight"):
+            if setting in settings and settings[setting] <= 0:
+                raise ValueError(Errors.E208.format(name=self.name, setting=setting, found=settings[setting]))
+        self.cfg = {**learned, **settings, "given": dict(settings)}
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Update the parameters; those of the head with `learn_rate_factor` times the learning rate.
+
+        sgd (Optimizer): The optimizer.
+        """
+        factor = self.cfg["learn_rate_factor"]
+        encoder = self.model.get_ref("tok2vec")
+        self.model.finish_update(sgd if factor == 1 else ScaledOptimizer(sgd, factor, parameter_keys(encoder)))
+
+    def check_upstream(self, docs: Iterable[Any]) -> None:
+        """A transformer listener answers with zeros if the transformer did not run; that must not pass for an answer."""
+        listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in self.model.walk())
+        if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
+            raise ValueError(Errors.E206.format(name=self.name))
+
+    def from_disk(self: PipeT, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> PipeT:
+        """Load the component. Settings that were given otherwise for this load than for the saved one are kept.
+
+        path (Union[str, Path]): Its folder.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (ConfiguredPipe): The component itself.
+        """
+        given = self.cfg["given"]
+        super().from_disk(path, exclude=exclude)
+        return self._settle(given)
+
+    def from_bytes(self: PipeT, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> PipeT:
+        """As `from_disk`, from what `to_bytes` returned."""
+        given = self.cfg["given"]
+        super().from_bytes(bytes_data, exclude=exclude)
+        return self._settle(given)
+
+    def _settle(self: PipeT, given: Dict[str, Any]) -> PipeT:
+        """What was saved goes before the config, as in spaCy; but an override, as in spacy.load(..., config=...), before both.
+
+        A setting that the saved component did not know (an older version wrote it) has its value of the config.
+        """
+        saved = self.cfg.get("given", {})
+        self.cfg.update({k: v for k, v in given.items() if v != saved.get(k, v) or k not in self.cfg})
+        self.cfg["given"] = given
+        return self

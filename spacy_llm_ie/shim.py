@@ -1,0 +1,85 @@
+"""Torch modules made when labels are known, as parts of a thinc model: saved as safetensors, averaged like any parameter."""
+
+import contextlib
+import json
+from typing import Any, Callable, Dict, Iterator, Optional
+
+import safetensors.torch
+import torch
+from thinc.api import Model, PyTorchShim, xp2torch
+
+# The key in the header of the safetensors that holds what the module is made from.
+SETTINGS = "settings"
+
+
+class ModuleShim(PyTorchShim):
+    """Holds a torch module that can be saved and loaded without pickle.
+
+    make (Callable[..., torch.nn.Module]): Makes the module from settings that JSON can hold; the module keeps them in an
+        attribute `settings`. There is no module before `build` or loading.
+    """
+
+    def __init__(self, make: Callable[..., torch.nn.Module]) -> None:
+        super().__init__(None, serialize_model=_to_bytes, deserialize_model=self._from_bytes)
+        self.make = make
+
+    @property
+    def module(self) -> Optional[torch.nn.Module]:
+        """The torch module. None before there is one."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are; the CPU before there are any."""
+        if self._model is None:
+            return torch.device("cpu")
+        return next(self._model.parameters()).device
+
+    def build(self, **settings: Any) -> torch.nn.Module:
+        """Make the module. RETURNS (torch.nn.Module): It, with new parameters, on the device."""
+        device = self.device
+        self._model = self.make(**settings).to(device)
+        return self._model
+
+    def _from_bytes(self, _: Any, data: bytes, device: torch.device) -> Optional[torch.nn.Module]:
+        if not data:
+            return None
+        size = int.from_bytes(data[:8], "little")
+        settings = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][SETTINGS])
+        module = self.make(**settings)
+        module.load_state_dict(safetensors.torch.load(data))
+        return module.to(device)
+
+    @contextlib.contextmanager
+    def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
+        """Replace parameters by the given ones (moving averages, say) while the context lasts.
+
+        thinc's own shim looks for string keys, which its optimizer no longer writes, and so leaves averages unused.
+        """
+        backup = {}
+        if self._model is not None:
+            for name, parameter in self._model.named_parameters():
+                if (self.id, name) in params:
+                    backup[name] = parameter.data
+                    parameter.data = xp2torch(params[(self.id, name)], device=parameter.device)
+        yield
+        if backup:
+            for name, parameter in self._model.named_parameters():
+                parameter.data = backup.get(name, parameter.data)
+
+
+def _to_bytes(module: Optional[torch.nn.Module]) -> bytes:
+    if module is None:
+        return b""
+    return safetensors.torch.save(module.state_dict(), metadata={SETTINGS: json.dumps(module.settings)})
+
+
+def parameter_keys(model: Model) -> set:
+    """The optimizer's keys of all parameters of a model and the layers in it. RETURNS (set): Pairs of id and name."""
+    keys = set()
+    for node in model.walk():
+        keys.update((node.id, name) for name in node.param_names)
+        for shim in node.shims:
+            if isinstance(shim, PyTorchShim) and shim._model is not None:
+                keys.update((shim.id, name) for name, _ in shim._model.named_parameters())
+    return keys
