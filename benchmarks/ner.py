@@ -13,23 +13,18 @@ than the clock's, evaluation left out. Speeds are medians of alternating runs of
 """
 
 import argparse
-import io
 import json
 import random
 import statistics
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import spacy
-import torch
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.training.initialize import init_nlp
-from spacy.training.loop import train
-from spacy.util import load_model_from_config, registry
+from spacy.util import registry
 from thinc.api import Config
+from training import fit_schedule, set_values, train_config
 
 from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
 
@@ -175,57 +170,17 @@ def make_config(system, files, epochs, seed, overrides):
     settings = {**settings, "paths.train": str(files[0]), "paths.dev": str(files[1]), "system.seed": seed, **overrides}
     settings["components.transformer.model.name"] = resolve_weights(packaged_weights())
     config = base.merge({})
-    for key, value in settings.items():
-        *path, last = key.split(".")
-        node = config
-        for name in path:
-            node = node.setdefault(name, {})
-        node[last] = value
-    batcher = registry.resolve({"batcher": config["training"]["batcher"]})["batcher"]
+    set_values(config, settings)
     examples = list(create_reader(files[0])(spacy.blank("en")))
     random.Random(0).shuffle(examples)
-    per_epoch = sum(1 for _ in batcher(examples))  # accumulating gradients divides a batch, and takes no fewer steps
-    rate = config["training"]["optimizer"]["learn_rate"]
-    rate["total_steps"], rate["warmup_steps"] = per_epoch * epochs, max(1, per_epoch * epochs // 10)
-    config["training"]["max_epochs"] = epochs
-    config["training"]["eval_frequency"] = per_epoch
+    fit_schedule(config, examples, epochs)
     return config
-
-
-def use_bf16(nlp):
-    """Run the encoder's matrix products in bfloat16: the same for every system, about twice as fast where the CPU has it."""
-    module = nlp.get_pipe("transformer").model.transformer
-    forward = module.forward
-
-    def cast(*args, **kwargs):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            output = forward(*args, **kwargs)
-        return type(output)(**{name: value.float() for name, value in output.items()})
-
-    module.forward = cast
 
 
 def run(system, files, epochs, seed, overrides, show, bf16):
     """Train one system. RETURNS: the pipeline with the best dev weights, CPU seconds of training without evaluation, dev F1."""
     config = make_config(system, files, epochs, seed, overrides)
-    nlp = init_nlp(load_model_from_config(config, auto_fill=True, validate=True).config)
-    if bf16:
-        use_bf16(nlp)
-    evaluate, evaluating = nlp.evaluate, []
-
-    def timed(*args, **kwargs):
-        start = time.process_time()
-        result = evaluate(*args, **kwargs)
-        evaluating.append(time.process_time() - start)
-        return result
-
-    nlp.evaluate = timed
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.process_time()
-        log = sys.stderr if show else io.StringIO()
-        train(nlp, Path(folder), stdout=log, stderr=sys.stderr)
-        seconds = time.process_time() - start - sum(evaluating)
-        trained = spacy.load(Path(folder) / "model-best")
+    trained, seconds = train_config(config, show, bf16)
     return trained, seconds, trained.meta["performance"]["ents_f"]
 
 

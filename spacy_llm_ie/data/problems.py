@@ -60,6 +60,7 @@ KINDS: Dict[str, Kind] = {
     "cut_span": Kind("span of another group that crosses a cut", "left out"),
     "cut_cats": Kind("categories of a document that was split", "left out"),
     "augmented": Kind("augmentation that loses relations or events", "not annotated with them any more"),
+    "given": Kind("gold span that does not fall on the predicted tokens", "not given"),
     # Notes
     "scheme": Kind("scheme of the tags", "detected", False),
     "not_accepted": Kind("record that was not accepted", "skipped", False),

@@ -3,7 +3,7 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 from spacy.tokens import Doc
-from thinc.api import Dropout, Linear, Maxout, Model, chain, concatenate, with_array
+from thinc.api import Dropout, Linear, Maxout, Model, chain, with_array
 from thinc.types import Floats2d
 
 from ..layers.crf import LinearChainCRF
@@ -35,7 +35,7 @@ def build_crf_tagger_v1(
     if hidden_size is not None:
         hidden = Maxout(nO=hidden_size, nP=2, normalize=True)
         head = chain(drop, hidden, output)
-    vectors = tok2vec if features is None else concatenate(tok2vec, features)
+    vectors = tok2vec if features is None else put_beside(tok2vec, features)
     crf: Model = Model("crf", _no_forward, shims=[ModuleShim(LinearChainCRF)])
     model: TaggerModelT = Model(
         "crf_tagger",
@@ -75,6 +75,34 @@ def _forward(model: TaggerModelT, docs: List[Doc], is_train: bool) -> Tuple[List
 
 def _init(model: TaggerModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     model.layers[0].initialize(X=X)
+
+
+def put_beside(tok2vec: Tok2VecModelT, features: Tok2VecModelT) -> Tok2VecModelT:
+    """Join two models of token vectors side by side, as thinc's `concatenate` does.
+
+    That one adds up what the backward passes return, and a listener that is not the last one of its transformer returns nothing.
+
+    tok2vec, features (Model[List[Doc], List[Floats2d]]): Models over the same documents.
+    RETURNS (Model[List[Doc], List[Floats2d]]): Vectors as wide as both together.
+    """
+    return Model("put_beside", _beside_forward, init=_beside_init, layers=[tok2vec, features])
+
+
+def _beside_forward(model: Tok2VecModelT, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], Callable]:
+    (first, backprop_first), (second, backprop_second) = (layer(docs, is_train) for layer in model.layers)
+    width = first[0].shape[1] if first else 0
+
+    def backprop(gradients: List[Floats2d]) -> List[Doc]:
+        backprop_second([gradient[:, width:] for gradient in gradients])
+        backprop_first([gradient[:, :width] for gradient in gradients])
+        return docs
+
+    return [model.ops.xp.hstack(rows) for rows in zip(first, second)], backprop
+
+
+def _beside_init(model: Tok2VecModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
+    for layer in model.layers:
+        layer.initialize(X=X)
 
 
 def _no_forward(model: Model, X: Any, is_train: bool) -> Tuple[Any, Callable]:

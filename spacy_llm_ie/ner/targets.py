@@ -1,7 +1,7 @@
 """What the gold annotation allows at each token."""
 
 import warnings
-from typing import Iterable, List, Optional, Sequence, Set
+from typing import Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy
 import torch
@@ -92,3 +92,24 @@ def explain_bad_loss(name: str, losses: Tensor, examples: Sequence[Example], emi
         return Errors.E210.format(name=name)
     example = examples[int(torch.nonzero(~torch.isfinite(losses))[0])]
     return Errors.E211.format(name=name, text=example.reference.text[:60], tags=example.get_aligned_ner()[:40])
+
+
+def allowed_by_spans(
+    spans: Sequence[Tuple[int, int, str]], length: int, scheme: Scheme, unknown: Iterable[int] = ()
+) -> ndarray:
+    """The tags that flat spans allow: those that spell them, and O elsewhere.
+
+    spans (Sequence[Tuple[int, int, str]]): Start, end and label; their labels are the scheme's.
+    length (int): Number of tokens.
+    unknown (Iterable[int]): Tokens about which nothing is known; every tag is allowed there.
+    RETURNS (ndarray): Shape (tokens, tags).
+    """
+    tags: List[Optional[str]] = list(Scheme("BILUO", scheme.labels).encode(spans, length))
+    for i in unknown:
+        tags[i] = None
+    ids = [0 if tag is None else scheme.index[name] for tag, name in zip(tags, _translate(tags, scheme))]
+    allowed = numpy.eye(len(scheme.tags), dtype=bool)[ids]
+    allowed[[i for i, tag in enumerate(tags) if tag is None]] = True
+    if scheme.name == "BIO":
+        _end_spans(allowed, tags, scheme)
+    return allowed

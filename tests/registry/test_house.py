@@ -22,6 +22,7 @@ ORDER = [
     "layers",
     "encode",
     "ner",
+    "carry",
     "pairs",
     "relations",
     "events",

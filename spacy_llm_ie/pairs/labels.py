@@ -1,0 +1,107 @@
+"""What a component for pairs knows of labels: those of pairs, those of spans, and which fit together."""
+
+from collections import Counter
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy
+from numpy import ndarray
+
+from ..errors import Errors
+from .candidates import SpanT
+
+SchemaT = Dict[str, List[List[str]]]
+
+
+class GoldPairs(NamedTuple):
+    """The annotation of one document, on the tokens of the predicted document.
+
+    spans (List[SpanT]): All spans of the annotation that may be paired, sorted, each once.
+    labels (Dict[Tuple[SpanT, SpanT], Set[str]]): Labels of the pairs that have some, head first.
+    lost (int): Facts whose spans do not fall on the predicted tokens.
+    """
+
+    spans: List[SpanT]
+    labels: Dict[Tuple[SpanT, SpanT], Set[str]]
+    lost: int = 0
+
+
+class Survey(NamedTuple):
+    """What the training data has: labels with the types of their pairs, labels of spans, whether a pair has several labels,
+    facts, and how many of them are lost or no candidates."""
+
+    schema: SchemaT
+    span_labels: List[str]
+    several: bool
+    facts: int
+    lost: int
+
+
+def survey(annotations: Iterable[Optional[GoldPairs]]) -> Survey:
+    """Go through the training data once. RETURNS (Survey): Everything sorted, so that it does not depend on the order."""
+    types: Dict[str, Set[Tuple[str, str]]] = {}
+    span_labels: Set[str] = set()
+    counts: Counter = Counter()
+    several = False
+    for gold in filter(None, annotations):
+        span_labels.update(span[2] for span in gold.spans)
+        counts["lost"] += gold.lost
+        for (head, tail), labels in gold.labels.items():
+            several |= len(labels) > 1
+            counts["facts"] += len(labels)
+            for label in labels:
+                types.setdefault(label, set()).add((head[2], tail[2]))
+    schema = {label: sorted(map(list, pairs)) for label, pairs in sorted(types.items())}
+    return Survey(schema, sorted(span_labels), several, counts["facts"] + counts["lost"], counts["lost"])
+
+
+class LabelTable:
+    """Numbers for labels, and which labels a pair of types may have.
+
+    labels (Sequence[str]): Labels of pairs; output 0 of the model stands for none, the first label for output 1.
+    span_labels (Sequence[str]): Labels of spans, numbered from 1; 0 is an unknown label.
+    schema (Optional[SchemaT]): Pairs of types by label. None: every label for every pair.
+    """
+
+    def __init__(self, labels: Sequence[str], span_labels: Sequence[str], schema: Optional[SchemaT]) -> None:
+        self.labels = list(labels)
+        self.outputs = {label: i for i, label in enumerate(labels, 1)}
+        self.span_ids = {label: i for i, label in enumerate(span_labels, 1)}
+        size = len(span_labels) + 1
+        self.allowed = numpy.full((size, size, len(labels) + 1), schema is None)
+        for label, pairs in (schema or {}).items():
+            for head, tail in pairs:
+                if label in self.outputs and head in self.span_ids and tail in self.span_ids:
+                    self.allowed[self.span_ids[head], self.span_ids[tail], self.outputs[label]] = True
+        self.allowed[:, :, 0] = True
+
+    def rows(self, spans: Sequence[SpanT]) -> ndarray:
+        """RETURNS (ndarray): Start, end and number of the label of each span. Shape: (S, 3)."""
+        rows = [(start, end, self.span_ids.get(label, 0)) for start, end, label in spans]
+        return numpy.array(rows, dtype="int64").reshape(-1, 3)
+
+    def mask(self, rows: ndarray, pairs: ndarray) -> ndarray:
+        """RETURNS (ndarray): True where a pair may have a label; output 0 always. Shape: (P, K)."""
+        return self.allowed[rows[pairs[:, 0], 2], rows[pairs[:, 1], 2]]
+
+    def targets(self, spans: Sequence[SpanT], pairs: ndarray, gold: GoldPairs, name: str) -> ndarray:
+        """The gold labels of pairs. RETURNS (ndarray): True where a label holds, output 0 where none does. Shape: (P, K).
+
+        Raises ValueError (E303) for a label that the component does not have.
+        """
+        result = numpy.zeros((len(pairs), len(self.labels) + 1), dtype=bool)
+        if gold.labels:
+            for row, (head, tail) in zip(result, pairs.tolist()):
+                for label in gold.labels.get((spans[head], spans[tail]), ()):
+                    if label not in self.outputs:
+                        raise ValueError(Errors.E303.format(name=name, label=label, labels=self.labels))
+                    row[self.outputs[label]] = True
+        result[:, 0] = ~result.any(axis=1)
+        return result
+
+
+def check_schema(name: str, schema: Any) -> SchemaT:
+    """Refuse a given ontology that is no table of label -> [[head type, tail type], ...] with a ValueError (E304)."""
+    for label, pairs in schema.items():
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise ValueError(Errors.E304.format(name=name, label=label, found=pairs))
+    return schema

@@ -1,0 +1,124 @@
+"""The pair classifier as a thinc model: documents with spans and pairs -> scores."""
+
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy
+import torch
+from numpy import ndarray
+from spacy.tokens import Doc
+from thinc.api import ArgsKwargs, Model, xp2torch
+from thinc.types import Floats2d
+
+from ..layers.pairs import PairScorer
+from ..shim import ModuleShim
+from ..types import Tok2VecModelT
+
+
+class PairBatch(NamedTuple):
+    """What the model scores: documents, their spans as rows of (start, end, label id), and pairs of rows, head first."""
+
+    docs: List[Doc]
+    spans: List[ndarray]
+    pairs: List[ndarray]
+
+
+PairModelT = Model[PairBatch, Floats2d]
+
+
+def build_pair_classifier_v1(
+    tok2vec: Tok2VecModelT,
+    hidden_size: int = 128,
+    label_size: int = 32,
+    context_size: int = 12,
+    distance_size: int = 32,
+    biaffine: bool = False,
+    dropout: Optional[float] = None,
+) -> PairModelT:
+    """Build the model of `ie_relations` and `ie_arguments`: scores of labels for pairs of spans.
+
+    docs/benchmarks.md has what each part is worth.
+
+    tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors: a transformer listener, spaCy's CNN, or any other.
+    hidden_size (int): Width of the layers above the token vectors.
+    label_size (int): Width of the vectors for the labels of spans; 0: labels are not looked at.
+    context_size (int): Tokens before and behind the pair that are looked at, beside those between; 0: none, nor between.
+    distance_size (int): Width of the vectors for distance and direction; 0: not looked at.
+    biaffine (bool): Add a bilinear score of head and tail.
+    dropout (Optional[float]): Dropout in training. None: the rate of `[training] dropout`.
+    RETURNS (Model[PairBatch, Floats2d]): One row a pair, in the order of the batch.
+    """
+    settings = {
+        "hidden_size": hidden_size,
+        "label_size": label_size,
+        "context_size": context_size,
+        "distance_size": distance_size,
+        "biaffine": biaffine,
+    }
+    return Model(
+        "pair_classifier",
+        _forward,
+        init=_init,
+        layers=[tok2vec],
+        shims=[ModuleShim(PairScorer)],
+        refs={"tok2vec": tok2vec},
+        attrs={"dropout": dropout, "dropout_rate": 0.0, "settings": settings, "sizes": None},
+    )
+
+
+def get_scorer(model: PairModelT) -> Optional[PairScorer]:
+    """The torch module. RETURNS (Optional[PairScorer]): None before initialisation or loading."""
+    return model.shims[0].module
+
+
+def set_sizes(model: PairModelT, outputs: int, span_labels: int) -> None:
+    """Tell a model that is not initialised yet how many scores a pair has, and how many labels there are for spans."""
+    model.attrs["sizes"] = {"outputs": outputs, "span_labels": span_labels}
+
+
+def _init(model: PairModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
+    """Initialise the token vectors, and the module for their width. X (Optional[List[Doc]]): Documents, not a batch."""
+    tok2vec = model.layers[0]
+    tok2vec.initialize(X=X)
+    if get_scorer(model) is None:
+        width = tok2vec.maybe_get_dim("nO") or tok2vec.predict(X)[0].shape[1]
+        model.shims[0].build(width=width, **model.attrs["sizes"], **model.attrs["settings"])
+
+
+def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Floats2d, Callable]:
+    shim, rate = model.shims[0], model.attrs["dropout"]
+    shim.module.dropout = model.attrs["dropout_rate"] if rate is None else rate
+    vectors, backprop_vectors = model.layers[0](batch.docs, is_train)
+    offsets = _offsets(vectors)
+    flat = model.ops.alloc2f(offsets[-1], shim.module.settings["width"])
+    for array, offset in zip(vectors, offsets):
+        flat[offset : offset + len(array)] = array
+    inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
+    arguments = ArgsKwargs((inputs, *_rows(batch, offsets, shim.device)), {})
+    scores, backprop_scores = shim(arguments, is_train)
+
+    def backprop(gradient: Floats2d) -> List[Doc]:
+        like = xp2torch(gradient, device=shim.device)
+        if scores.requires_grad:
+            backprop_scores(ArgsKwargs(((scores,),), {"grad_tensors": (like,)}))
+        whole = flat * 0 if inputs.grad is None else model.ops.asarray(inputs.grad.cpu().numpy())
+        return backprop_vectors([whole[o : o + len(array)] for array, o in zip(vectors, offsets)])
+
+    return model.ops.asarray(scores.detach().cpu().numpy()), backprop
+
+
+def _offsets(vectors: Sequence[Floats2d]) -> ndarray:
+    """Row of the first token of each document, with a row between documents, and the number of rows. Shape: (docs + 1,)."""
+    return numpy.cumsum([0, *(len(array) + 1 for array in vectors)])
+
+
+def _rows(batch: PairBatch, offsets: ndarray, device: torch.device) -> Tuple[torch.Tensor, ...]:
+    """Spans, pairs and document borders of the whole batch, as rows of what is one long text. As `PairScorer` takes them."""
+    spans, pairs, bounds, before = [], [], [], 0
+    for number, (here, there) in enumerate(zip(batch.spans, batch.pairs)):
+        moved = here.copy()
+        moved[:, :2] += offsets[number]
+        spans.append(moved)
+        pairs.append(there + before)
+        bounds.append(numpy.tile([offsets[number], offsets[number + 1] - 1], (len(here), 1)))
+        before += len(here)
+    return tuple(torch.from_numpy(numpy.concatenate(x).astype("int64")).to(device) for x in (spans, pairs, bounds))

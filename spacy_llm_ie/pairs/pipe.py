@@ -1,0 +1,360 @@
+"""What every component that classifies pairs of spans does: `ie_relations` and `ie_arguments`."""
+
+import itertools
+import warnings
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy
+import torch
+from numpy import ndarray
+from spacy.errors import Errors as SpacyErrors
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Optimizer, set_dropout_rate, xp2torch
+from thinc.types import Floats2d
+
+from ..errors import Errors, Warnings
+from ..layers.pairs import pair_loss, pair_probabilities
+from ..ner.decoding import check_thresholds
+from ..settings import ConfiguredPipe
+from ..types import ScorerT
+from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, closest
+from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
+from .model import PairBatch, PairModelT, get_scorer, set_sizes
+
+SOURCES = ("gold", "predicted", "mix")
+
+
+class FoundPair(NamedTuple):
+    """A labelled pair of spans with its probability."""
+
+    head: SpanT
+    tail: SpanT
+    label: str
+    score: float
+
+
+class PairPipe(ConfiguredPipe):
+    """Classify pairs of spans. Subclasses say which spans there are, which pairs, and where the answer is written.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model[PairBatch, Floats2d]): A pair classifier.
+    name (str): The name of the component instance.
+    candidates (Callable): Says which pairs are scored.
+    scorer (Optional[Callable]): The scoring method.
+    settings (Any): Those of the factory that all of these components have, and what the subclass adds.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: PairModelT,
+        name: str,
+        *,
+        candidates: PairGeneratorT,
+        scorer: Optional[ScorerT] = None,
+        **settings: Any,
+    ) -> None:
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.candidates = check_generator(name, candidates)
+        settings = {**DEFAULTS, **settings, "thresholds": dict(settings.get("thresholds") or {})}
+        if settings["train_on"] not in SOURCES:
+            raise ValueError(Errors.E305.format(name=name, found=settings["train_on"], known=", ".join(SOURCES)))
+        check_thresholds(name, settings["threshold"], settings["thresholds"], 0.0)
+        self.configure(scorer, settings, labels=[], span_labels=[], learned_schema={}, several=False)
+        self.given_schema()
+        self._table: Tuple[Any, Optional[LabelTable]] = (None, None)
+
+    # What subclasses say.
+
+    def spans(self, doc: Doc) -> List[SpanT]:
+        """The spans of a document that may be paired. RETURNS (List[SpanT]): In any order."""
+        raise NotImplementedError
+
+    def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
+        """Which of the spans may be heads, and which tails. RETURNS: Indices."""
+        raise NotImplementedError
+
+    def gold(self, example: Example) -> Optional[GoldPairs]:
+        """The annotation of an example. RETURNS (Optional[GoldPairs]): None if it has none of the kind that is learned."""
+        raise NotImplementedError
+
+    def given_schema(self) -> SchemaT:
+        """The ontology in the settings. RETURNS (SchemaT): Pairs of types, by label."""
+        return check_schema(self.name, self.cfg["schema"])
+
+    def full_schema(self) -> SchemaT:
+        """The given ontology, and what the training data shows of labels that it does not name. RETURNS (SchemaT): By label."""
+        return {**self.cfg["learned_schema"], **self.given_schema()}
+
+    # Labels.
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The labels, sorted."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): What `spacy init labels` writes and `initialize(labels=...)` takes."""
+        return {key: self.cfg[key] for key in ("labels", "span_labels", "learned_schema", "several")}
+
+    @property
+    def table(self) -> LabelTable:
+        """RETURNS (LabelTable): Numbers of labels, and which fit which types."""
+        schema = None
+        if self.cfg["label_filter"]:
+            schema = self.full_schema()
+        key = (self.labels, tuple(self.cfg["span_labels"]), repr(schema))
+        if self._table[0] != key:
+            self._table = (key, LabelTable(self.labels, self.cfg["span_labels"], schema))
+        return self._table[1]
+
+    def add_label(self, label: str) -> int:
+        """Labels come with the types of their pairs, from data: raises ValueError (E306) for one that is not known."""
+        if label in self.labels:
+            return 0
+        raise ValueError(Errors.E306.format(name=self.name, label=label, labels=list(self.labels)))
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        """Find the labels and the types that they join, and build the model.
+
+        get_examples (Callable[[], Iterable[Example]]): The training data; ValueError (E307) if it has no labelled pair.
+        nlp (Optional[Language]): The pipeline.
+        labels (Optional[Dict[str, Any]]): From `spacy init labels`; saves the pass over the data.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        found = self._survey(get_examples()) if labels is None else labels
+        if not found["labels"]:
+            raise ValueError(Errors.E307.format(name=self.name))
+        if get_scorer(self.model) is not None and found["labels"] != self.cfg["labels"]:
+            raise ValueError(Errors.E214.format(name=self.name, old=self.cfg["labels"], new=found["labels"]))
+        self.cfg.update(found)
+        self._check_labels()
+        set_sizes(self.model, len(self.labels) + 1, len(self.cfg["span_labels"]))
+        sample = [example.predicted for example in itertools.islice(get_examples(), 10)]
+        self.model.initialize(X=[doc for doc in sample if len(doc)] or None)
+
+    def _survey(self, examples: Iterable[Example]) -> Dict[str, Any]:
+        """Read the training data once, and warn of what in it cannot be learned."""
+        unreachable = 0
+
+        def annotations() -> Iterable[Optional[GoldPairs]]:
+            nonlocal unreachable
+            for example in examples:
+                gold = self.gold(example)
+                if gold is not None:
+                    spans = numpy.array([span[:2] for span in gold.spans], dtype="int64").reshape(-1, 2)
+                    pairs = self.candidates(example.predicted, spans, *self.ends(gold.spans))
+                    known = {(gold.spans[i], gold.spans[j]) for i, j in pairs.tolist()}
+                    unreachable += sum(len(labels) for pair, labels in gold.labels.items() if pair not in known)
+                yield gold
+
+        found = survey(annotations())
+        if found.lost or unreachable:
+            warnings.warn(
+                Warnings.W301.format(name=self.name, lost=found.lost, far=unreachable, count=found.facts), stacklevel=3
+            )
+        given = self.given_schema()
+        return {
+            "labels": sorted({*found.schema, *given}),
+            "span_labels": sorted(
+                {*found.span_labels, *(label for pairs in given.values() for pair in pairs for label in pair)}
+            ),
+            "learned_schema": found.schema,
+            "several": found.several,
+        }
+
+    def _check_labels(self) -> None:
+        unknown = sorted(set(self.cfg["thresholds"]).difference(self.labels))
+        if unknown:
+            raise ValueError(Errors.E209.format(name=self.name, unknown=unknown, labels=list(self.labels)))
+
+    # Finding pairs.
+
+    def pick(self, doc: Doc, spans: Iterable[SpanT]) -> Tuple[Candidates, int]:
+        """The candidate pairs of spans: near each other, and of types that a label joins.
+
+        doc (Doc): The document.
+        spans (Iterable[SpanT]): Its spans, in any order.
+        RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
+        """
+        ordered = sorted(set(spans))
+        rows = self.table.rows(ordered)
+        pairs = self.candidates(doc, rows[:, :2], *self.ends(ordered))
+        pairs = pairs[self.table.mask(rows, pairs)[:, 1:].any(axis=1)]
+        kept = closest(rows, pairs, self.cfg["max_pairs"])
+        return Candidates(ordered, kept), len(pairs) - len(kept)
+
+    def _batch(self, docs: List[Doc], candidates: Sequence[Candidates]) -> Tuple[PairBatch, ndarray]:
+        """What the model takes, and the mask of allowed labels of all pairs. Shape: (P, K)."""
+        rows = [self.table.rows(found.spans) for found in candidates]
+        pairs = [found.pairs for found in candidates]
+        masks = [self.table.mask(r, p) for r, p in zip(rows, pairs)]
+        return PairBatch(docs, rows, pairs), numpy.concatenate(masks) if masks else numpy.zeros((0, 1), dtype=bool)
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[FoundPair]]:
+        """Find labelled pairs without changing the documents.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (List[List[FoundPair]]): One list a document, in order; in it, by head and tail.
+        """
+        docs = list(docs)
+        if get_scorer(self.model) is None:
+            raise ValueError(SpacyErrors.E109.format(name=self.name))
+        self._check_labels()
+        picked = [self.pick(doc, self.spans(doc)) for doc in docs]
+        left_out = [count for _, count in picked if count]
+        if left_out:
+            counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
+            warnings.warn(Warnings.W302.format(name=self.name, **counts), stacklevel=2)
+        found = [candidates for candidates, _ in picked]
+        busy = [i for i, candidates in enumerate(found) if len(candidates.pairs)]
+        results: List[List[FoundPair]] = [[] for _ in docs]
+        if not busy:
+            return results
+        self.check_upstream([docs[i] for i in busy])
+        batch, allowed = self._batch([docs[i] for i in busy], [found[i] for i in busy])
+        scores = torch.from_numpy(self.model.ops.to_numpy(self.model.predict(batch)))
+        if not torch.isfinite(scores).all():
+            raise ValueError(Errors.E210.format(name=self.name))
+        probabilities = pair_probabilities(scores, torch.from_numpy(allowed), self.cfg["several"]).numpy()
+        sizes = numpy.cumsum([len(found[i].pairs) for i in busy])[:-1]
+        for i, part in zip(busy, numpy.split(probabilities, sizes)):
+            results[i] = self.decode(found[i], part)
+        return results
+
+    def decode(self, candidates: Candidates, probabilities: ndarray) -> List[FoundPair]:
+        """Choose the labels of the pairs of one document.
+
+        Without a threshold, a pair has its most probable label, or none if that is more probable; a pair that may have several
+        has all that are more probable than not. With one, it has its most probable label (all, if it may have several) among
+        those that reach their threshold.
+
+        candidates (Candidates): Spans and pairs.
+        probabilities (ndarray): Shape (P, K), output 0 for no label.
+        RETURNS (List[FoundPair]): In the order of the pairs.
+        """
+        chosen = self._reached(probabilities)
+        if not self.cfg["several"]:
+            best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
+            chosen &= numpy.arange(chosen.shape[1]) == best[:, None]
+        chosen[:, 0] = False
+        result = []
+        for row, output in zip(*(x.tolist() for x in numpy.nonzero(chosen))):
+            head, tail = (candidates.spans[i] for i in candidates.pairs[row])
+            result.append(FoundPair(head, tail, self.labels[output - 1], float(probabilities[row, output])))
+        return result
+
+    def _reached(self, probabilities: ndarray) -> ndarray:
+        """Which labels are probable enough. RETURNS (ndarray): Shape (P, K)."""
+        general = self.cfg["threshold"]
+        limits = [self.cfg["thresholds"].get(label, general) for label in self.labels]
+        rest = 0.5 if self.cfg["several"] else probabilities[:, :1]  # no threshold: more probable than none
+        reached = numpy.ones(probabilities.shape, dtype=bool)
+        reached[:, 1:] = probabilities[:, 1:] >= rest
+        for output, limit in enumerate(limits, 1):
+            if limit is not None:
+                reached[:, output] = (probabilities[:, output] >= limit) & (probabilities[:, output] > 0)
+        return reached
+
+    # Learning.
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. Documents without annotation of this kind teach nothing.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout rate.
+        sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
+        losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        if not any(len(example.predicted) for example in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        batch, allowed, gold = self._training_batch(examples)
+        scores, backprop = self.model.begin_update(batch)
+        loss, gradient = self._loss(scores, allowed, gold)
+        backprop(gradient)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
+        """The loss of the candidate pairs (see `pair_loss`), times `loss_weight`, and its gradient.
+
+        examples (Iterable[Example]): Those without annotation have no pairs.
+        scores (Floats2d): Of all candidate pairs of the examples, in order. Shape: (P, K).
+        RETURNS (Tuple[float, Floats2d]): The loss, and the gradient of the scores.
+        """
+        _, allowed, gold = self._training_batch(list(examples))
+        return self._loss(scores, allowed, gold)
+
+    def _loss(self, scores: Floats2d, allowed: ndarray, gold: ndarray) -> Tuple[float, Floats2d]:
+        tensor = xp2torch(scores, requires_grad=True)
+        masks = (torch.from_numpy(x).to(tensor.device) for x in (gold, allowed))
+        loss = pair_loss(tensor, *masks, several=self.cfg["several"], none_weight=self.cfg["none_weight"])
+        loss = loss * self.cfg["loss_weight"]
+        if not torch.isfinite(loss):
+            raise ValueError(Errors.E210.format(name=self.name))
+        loss.backward()
+        return float(loss.detach()), self.model.ops.asarray(tensor.grad.cpu().numpy())
+
+    def _training_batch(self, examples: List[Example]) -> Tuple[PairBatch, ndarray, ndarray]:
+        """Spans and pairs to learn from, allowed labels and gold labels. Documents without annotation have no pairs."""
+        found, targets = [], []
+        for example in examples:
+            gold = self.gold(example)
+            if gold is None:
+                candidates = Candidates([], numpy.zeros((0, 2), dtype="int64"))
+                gold = GoldPairs([], {})
+            else:
+                candidates, _ = self.pick(example.predicted, self._training_spans(example, gold))
+            found.append(candidates)
+            targets.append(self.table.targets(candidates.spans, candidates.pairs, gold, self.name))
+        batch, allowed = self._batch([example.predicted for example in examples], found)
+        gold_labels = numpy.concatenate(targets)
+        return batch, allowed | gold_labels, gold_labels
+
+    def _training_spans(self, example: Example, gold: GoldPairs) -> Set[SpanT]:
+        """Gold spans, those that the components before this one have found (see `annotating_components`), or both."""
+        source = self.cfg["train_on"]
+        spans = set() if source == "predicted" else set(gold.spans)
+        if source != "gold":
+            spans.update(self.spans(example.predicted))
+        return spans
+
+
+DEFAULTS: Dict[str, Any] = {
+    "threshold": None,
+    "thresholds": {},
+    "schema": {},
+    "label_filter": True,
+    "train_on": "gold",
+    "none_weight": 1.0,
+    "max_pairs": 100_000,
+    "learn_rate_factor": 1.0,
+    "loss_weight": 1.0,
+}

@@ -1,0 +1,1 @@
+"""Stage 3 of 5. Reads doc.ents, writes doc._.relations. Next: events."""
