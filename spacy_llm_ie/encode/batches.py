@@ -116,23 +116,72 @@ def predict_rows(layer: Model, wordpieces: WordpieceBatch, max_pieces: int) -> M
     max_pieces (int): Most pieces in a pass, padding included; a longer row makes a pass of its own.
     RETURNS (ModelOutput): As of one pass over all rows, in their order; zeros where rows are padded.
     """
-    # A GPU loses more by many small passes than by padding.
-    few_pieces = FEW_PIECES if layer.shims[0].device.type == "cpu" else max_pieces
-    passes = plan_passes(numpy.asarray(wordpieces.lengths), max_pieces, few_pieces)
+    passes = _passes_for(layer, wordpieces, max_pieces)
     if len(passes) == 1:
         return layer.predict(wordpieces)
-    merged: Dict[str, List[torch.Tensor]] = {}
+    merged = _Merged(len(wordpieces))
     for rows in passes:
-        output = layer.predict(_take_rows(wordpieces, rows))
-        found = {key: value for key, value in output.items() if _is_by_row(value, len(rows))}
-        for key, value in found.items():
+        merged.add(rows, layer.predict(_take_rows(wordpieces, rows)))
+    return merged.output()
+
+
+def train_rows(layer: Model, wordpieces: WordpieceBatch) -> Tuple[ModelOutput, Callable[[ModelOutput], None]]:
+    """Run the transformer over rows in training, rows of like length together, so that little is padded.
+
+    layer (Model): The wrapped transformer.
+    wordpieces (WordpieceBatch): The rows.
+    RETURNS (Tuple[ModelOutput, Callable]): The output as of one pass over all rows; and the backward pass, which takes the
+        gradients of its first parts, in order.
+    """
+    passes = _passes_for(layer, wordpieces, NO_LIMIT)
+    if len(passes) == 1:
+        return layer.begin_update(wordpieces)
+    merged, calls = _Merged(len(wordpieces)), []
+    for rows in passes:
+        output, backprop_pass = layer.begin_update(_take_rows(wordpieces, rows))
+        merged.add(rows, output)
+        calls.append((torch.from_numpy(rows), output.last_hidden_state.shape[1], backprop_pass))
+
+    def backprop(gradients: ModelOutput) -> None:
+        for rows, width, backprop_pass in calls:
+            backprop_pass(ModelOutput({key: value[rows, :width] for key, value in gradients.items()}))
+
+    return merged.output(), backprop
+
+
+def _passes_for(layer: Model, wordpieces: WordpieceBatch, max_pieces: int) -> List[Ints1d]:
+    # A GPU loses more by many small passes than by padding.
+    few_pieces = FEW_PIECES if layer.shims[0].device.type == "cpu" else max_pieces
+    return plan_passes(numpy.asarray(wordpieces.lengths), max_pieces, few_pieces)
+
+
+class _Merged:
+    """Joins the outputs of passes over some rows each.
+
+    n_rows (int): Number of all rows.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self.targets: Dict[str, List[torch.Tensor]] = {}
+        self.last: ModelOutput = ModelOutput()
+
+    def add(self, rows: Ints1d, output: ModelOutput) -> None:
+        """Take in the output for some rows. The first one must have a longest row."""
+        self.last = output
+        for key, value in output.items():
+            if not _is_by_row(value, len(rows)):
+                continue
             tensors = [value] if isinstance(value, torch.Tensor) else value
-            targets = merged.setdefault(key, [_make_target(tensor, len(wordpieces)) for tensor in tensors])
+            targets = self.targets.setdefault(key, [_make_target(tensor, self.n_rows) for tensor in tensors])
             for target, tensor in zip(targets, tensors):
-                target[(torch.from_numpy(rows), *map(slice, tensor.shape[1:]))] = tensor
-    single = {key for key, value in found.items() if isinstance(value, torch.Tensor)}
-    values = {key: targets[0] if key in single else tuple(targets) for key, targets in merged.items()}
-    return output.__class__(**values)
+                target[(torch.from_numpy(rows), *map(slice, tensor.shape[1:]))] = tensor.detach()
+
+    def output(self) -> ModelOutput:
+        """RETURNS (ModelOutput): As of one pass over all rows; zeros where rows are padded."""
+        single = {key for key in self.targets if isinstance(self.last[key], torch.Tensor)}
+        values = {key: targets[0] if key in single else tuple(targets) for key, targets in self.targets.items()}
+        return self.last.__class__(**values)
 
 
 def plan_passes(lengths: Ints1d, max_pieces: int, few_pieces: int = FEW_PIECES) -> List[Ints1d]:

@@ -21,7 +21,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..errors import Errors
 from .align import Frame
-from .batches import WindowBatch, predict_rows, split_into_windows
+from .batches import WindowBatch, predict_rows, split_into_windows, train_rows
 from .weights import resolve_weights
 
 NO_SETTINGS: Dict[str, Any] = SimpleFrozenDict()
@@ -170,7 +170,7 @@ def forward(model: WindowTransformer, docs: Iterable[Doc], is_train: bool) -> Tu
 
     model (WindowTransformer): The model.
     docs (Iterable[Doc]): The documents; empty ones are allowed. Not modified.
-    is_train (bool): One pass over all windows, to be able to go back; otherwise passes of bounded size.
+    is_train (bool): Keep what the backward pass needs; otherwise passes are of bounded size.
     RETURNS (Tuple[FullTransformerBatch, Callable]): The output, with a vector for each token, and the
         backward pass.
     RAISES (ValueError): If the model has no weights.
@@ -188,7 +188,7 @@ def forward(model: WindowTransformer, docs: Iterable[Doc], is_train: bool) -> Tu
     if not is_train:
         model_output = predict_rows(layer, wordpieces, model.max_pieces)
         return WindowBatch(spans, wordpieces, model_output, align), lambda d_output: docs
-    model_output, backprop_layer = layer.begin_update(wordpieces)
+    model_output, backprop_layer = train_rows(layer, wordpieces)
 
     def backprop(d_output: FullTransformerBatch) -> List[Doc]:
         backprop_layer(d_output.model_output)
@@ -236,7 +236,7 @@ def build_transformer_model_v1(
     mixed_precision (bool): Run in half precision on a GPU.
     grad_scaler_config (Dict[str, Any]): Settings of the gradient scaling that goes with it.
     max_pieces (int): Most word pieces, padding included, in one forward pass at prediction. Bounds the
-        memory; does not change the results. Training makes one pass over the batch.
+        memory; does not change the results. In training only the batch bounds it.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model.
     RAISES (ValueError): If a setting cannot be used.
     """
