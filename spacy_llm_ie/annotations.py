@@ -13,10 +13,12 @@ No group: the document is not annotated with relations (events). Empty group: an
 """
 
 import math
+import struct
 import warnings
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple, Type
 
+import srsly
 from spacy.tokens import Doc, Span, SpanGroup
 
 from .errors import Errors, Warnings
@@ -28,6 +30,8 @@ LAYERS = ("entities", "relations", "events")
 RELATION_COLUMNS = ("heads", "tails", "labels", "scores")
 EVENT_COLUMNS = ("triggers", "labels", "scores")
 ARGUMENT_COLUMNS = ("argument_events", "argument_spans", "argument_roles", "argument_scores")
+# A span in SpanGroup.to_bytes of spaCy 3: id, kb_id, label, start, end, start_char, end_char.
+SPAN_FORMAT = ">QQQllll"
 
 
 class _View:
@@ -153,7 +157,7 @@ class _Spans:
         if span.doc is not self.doc:
             text = span.text
             raise ValueError(Errors.E150.format(fact=self.fact, start=span.start, end=span.end, text=text))
-        if not (0 <= span.start < span.end <= len(self.doc) and _in_place(self.doc, span)):
+        if not (0 <= span.start < span.end and _in_place(self.doc, span.start, span.end, span.start_char, span.end_char)):
             length = len(self.doc)
             raise ValueError(Errors.E151.format(fact=self.fact, start=span.start, end=span.end, length=length))
         key = (span.start, span.end, span.label, span.kb_id, span.id)
@@ -178,7 +182,7 @@ def get_relations(doc: Doc) -> Tuple[Relation, ...]:
     if RELATIONS not in doc.spans:
         return ()
     group = doc.spans[RELATIONS]
-    spans = _current_spans(doc, group)
+    spans = current_spans(doc, group)
     rows = _rows(group, "relations", RELATION_COLUMNS, {"heads": len(spans), "tails": len(spans)})
     return tuple(Relation(spans[head], spans[tail], label, score) for head, tail, label, score in rows)
 
@@ -212,7 +216,7 @@ def get_events(doc: Doc) -> Tuple[Event, ...]:
     if EVENTS not in doc.spans:
         return ()
     group = doc.spans[EVENTS]
-    spans = _current_spans(doc, group)
+    spans = current_spans(doc, group)
     rows = _rows(group, "events", EVENT_COLUMNS, {"triggers": len(spans)})
     limits = {"argument_events": len(rows), "argument_spans": len(spans)}
     arguments: List[List[Argument]] = [[] for _ in rows]
@@ -264,6 +268,19 @@ def mark_missing(doc: Doc, layer: str) -> None:
     if _known(layer) == "entities":
         doc.set_ents([], default="missing")
     doc.spans.pop(_GROUPS[layer], None)
+
+
+def refresh_spans(doc: Doc) -> None:
+    """Bring all span groups of a document up to date after its tokens were merged or split.
+
+    Relations and events can be read all the same, but spaCy itself fails to copy or save a document whose
+    span groups still have the token indices from before.
+
+    doc (Doc): The document; its span groups are modified. Raises ValueError (E179) as `current_spans` does.
+    """
+    for group in doc.spans.values():
+        for number, span in enumerate(current_spans(doc, group)):
+            group[number] = span
 
 
 def install_extensions() -> None:
@@ -341,29 +358,37 @@ def _rows(group: SpanGroup, name: str, columns: Sequence[str], limits: Dict[str,
     return list(zip(*found))
 
 
-def _in_place(doc: Doc, span: Span) -> bool:
-    """Whether the characters of a span are still those of its tokens: merging tokens parts them."""
-    last = doc[span.end - 1]
-    return doc[span.start].idx == span.start_char and last.idx + len(last) == span.end_char
+def _in_place(doc: Doc, start: int, end: int, start_char: int, end_char: int) -> bool:
+    """Whether these characters are those of these tokens: merging and splitting tokens parts them."""
+    if not start < end <= len(doc):
+        return start == end <= len(doc)
+    return doc[start].idx == start_char and doc[end - 1].idx + len(doc[end - 1]) == end_char
 
 
-def _current_spans(doc: Doc, group: SpanGroup) -> List[Span]:
+def current_spans(doc: Doc, group: SpanGroup) -> List[Span]:
     """The spans of a group, where retokenization has moved the tokens, found again by their characters.
 
     spaCy keeps the token indices of a span group as they were. A span whose border now lies inside a merged
-    token grows to the whole token. Raises ValueError (E179) where spaCy cannot read the group any more, as an
-    index lies behind the end.
+    token grows to the whole token.
+
+    doc (Doc): The document that the group belongs to, not modified.
+    group (SpanGroup): The group.
+    RETURNS (List[Span]): One for each span, in order. Raises ValueError (E179) for characters that the
+        document does not have.
     """
-    try:
-        stored = list(group)
-    except IndexError:
-        raise ValueError(Errors.E179.format(group=group.name, length=len(doc))) from None
+    bare = SpanGroup(doc)
+    bare.extend(group)
+    bare.attrs.clear()
     spans = []
-    for span in stored:
-        start, end = span.start_char, span.end_char
-        if not _in_place(doc, span):
-            span = doc.char_span(start, end, label=span.label, kb_id=span.kb_id, span_id=span.id, alignment_mode="expand")
-        spans.append(span)
+    # Read as spaCy serialises it: to iterate over a group fails where a token index lies behind the end.
+    for entry in srsly.msgpack_loads(bare.to_bytes())["spans"]:
+        name, kb_id, label, start, end, start_char, end_char = struct.unpack(SPAN_FORMAT, entry)
+        if not _in_place(doc, start, end, start_char, end_char):
+            found = doc.char_span(start_char, end_char, alignment_mode="expand")
+            if found is None:
+                raise ValueError(Errors.E179.format(group=group.name, end=end_char, length=len(doc.text)))
+            start, end = found.start, found.end
+        spans.append(Span(doc, start, end, label=label, kb_id=kb_id, span_id=name))
     return spans
 
 

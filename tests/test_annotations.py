@@ -12,6 +12,7 @@ from spacy.vocab import Vocab
 
 from spacy_llm_ie import annotations
 from spacy_llm_ie.annotations import Argument, Event, Relation, is_annotated, mark_missing
+from spacy_llm_ie.ner.scores import get_score, set_scores
 
 TEXT = "Apple bought Beats for $3 billion in 2014."
 
@@ -77,6 +78,13 @@ def test_facts_survive(name, doc, nlp, tmp_path):
 
 
 @pytest.mark.parametrize("name", JOURNEYS)
+def test_scores_of_entities_survive_where_user_data_does(name, doc, nlp, tmp_path):
+    set_scores(doc, [(doc.ents[0], 0.75)], ["ORG"])
+    other = JOURNEYS[name](doc, nlp, tmp_path)
+    assert get_score(other.ents[0]) == (None if "without user data" in name else 0.75)
+
+
+@pytest.mark.parametrize("name", JOURNEYS)
 @pytest.mark.parametrize("layer", ["relations", "events"])
 def test_none_found_and_not_annotated_stay_apart(name, layer, nlp, tmp_path):
     doc = nlp.make_doc(TEXT)
@@ -93,10 +101,18 @@ def annotate_component(doc):
     return annotate(doc)
 
 
+@spacy.Language.component("ie_test_score")
+def score_component(doc):
+    set_scores(doc, [(doc.ents[0], 0.75)], ["ORG"])
+    return doc
+
+
 def test_facts_survive_two_processes(doc):
     nlp = spacy.blank("en")
     nlp.add_pipe("ie_test_annotate")
+    nlp.add_pipe("ie_test_score")
     docs = list(nlp.pipe([TEXT] * 4, n_process=2, batch_size=2))
+    assert [get_score(d.ents[0]) for d in docs] == [0.75] * 4
     assert [d._.relations for d in docs] == [doc._.relations] * 4
     assert [d._.events for d in docs] == [doc._.events] * 4
 
@@ -225,12 +241,123 @@ def test_retokenization_keeps_facts_on_their_words(doc):
     assert doc._.relations[0].head.text == "Apple bou", "a span inside a merged token grows to it"
 
 
-def test_retokenization_past_the_end_is_a_clear_error(doc):
+def words(doc):
+    """The facts as plain words."""
+    relations = [(r.head.text, r.head.label_, r.label, r.tail.text, r.score) for r in doc._.relations]
+    events = [(e.trigger.text, e.label, e.score, [(a.role, a.span.text, a.score) for a in e.arguments]) for e in doc._.events]
+    return relations, events
+
+
+LONG = "In May, Apple Inc. bought Beats for $3 billion in 2014"
+
+
+def annotate_long(doc):
+    """Facts at the end of the document, where stale token indices lie behind the end after merging."""
+    apple, beats = Span(doc, 3, 5, label="ORG"), Span(doc, 6, 7, label="ORG")
+    price, year = Span(doc, 8, 11, label="MONEY"), Span(doc, 12, 13, label="DATE")
+    doc.ents = [apple, beats, price, year]
+    doc._.relations = [Relation(apple, beats, "owns", 0.25), Relation(beats, year, "until")]
+    doc._.events = [Event(doc[5:6], "buy", 0.5, (Argument("price", price, 0.125), Argument("date", year)))]
+    return doc
+
+
+def test_merging_entities_keeps_facts(nlp):
+    doc = annotate_long(nlp.make_doc(LONG))
+    before = words(doc)
     with doc.retokenize() as retokenizer:
-        retokenizer.merge(doc[0:2])
-        retokenizer.merge(doc[4:7])
+        for ent in doc.ents:
+            retokenizer.merge(ent)
+    assert len(doc) == 10
+    assert words(doc) == before
+    assert [r.head for r in doc._.relations] == [doc.ents[0], doc.ents[1]]
+    doc._.relations, doc._.events = doc._.relations, doc._.events
+    assert words(doc.copy()) == before
+
+
+def test_merge_entities_in_a_pipeline_keeps_facts(nlp):
+    pipeline = spacy.blank("en")
+    pipeline.add_pipe("ie_test_annotate_long")
+    pipeline.add_pipe("merge_entities")
+    assert words(pipeline(LONG)) == words(annotate_long(nlp.make_doc(LONG)))
+
+
+@spacy.Language.component("ie_test_annotate_long")
+def annotate_long_component(doc):
+    return annotate_long(doc)
+
+
+@pytest.mark.parametrize("name", ["bytes", "disk", "docbin", "docbin without user data", "copy", "pickle"])
+def test_after_merging_groups_can_be_brought_up_to_date(name, nlp, tmp_path):
+    doc = annotate_long(nlp.make_doc(LONG))
+    doc.spans["other"] = [doc[11:13]]
+    before = words(doc)
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[3:5])
+        retokenizer.merge(doc[8:11])
+    with pytest.raises((IndexError, ValueError)):
+        doc.copy()  # spaCy's own failure; if this does not raise any more, refresh_spans has become superfluous
+    annotations.refresh_spans(doc)
+    assert [s.text for s in doc.spans["other"]] == ["in 2014"]
+    assert words(JOURNEYS[name](doc, nlp, tmp_path)) == before
+
+
+def test_a_group_of_another_text_is_an_error(doc, nlp):
+    long = annotate_long(nlp.make_doc(LONG))
+    doc.spans["ie_relations"].from_bytes(long.spans["ie_relations"].to_bytes())
     with pytest.raises(ValueError, match=r"IE-E179.*ie_relations"):
         doc._.relations  # noqa: B018
+
+
+@pytest.mark.parametrize("change", ["none", "missing", "other", "label"])
+def test_setting_entities_afterwards_leaves_facts_alone(change, doc):
+    before = words(doc)
+    if change == "none":
+        doc.ents = []
+    elif change == "missing":
+        mark_missing(doc, "entities")
+    elif change == "other":
+        doc.set_ents([Span(doc, 7, 9, label="DATE")], default="unmodified")
+    else:
+        doc.set_ents([Span(doc, 0, 1, label="FRUIT")], default="outside")
+    assert words(doc) == before
+    assert words(doc.copy()) == before
+    assert doc._.relations[0].head.label_ == "ORG", "the span of a relation keeps the label that it was stored with"
+
+
+@pytest.mark.parametrize("name", JOURNEYS)
+@pytest.mark.parametrize("text", ["", "\u4e2d\u56fd \U0001f600 e\u0301t\u00e9 \u0627\u0644", "a"])
+def test_empty_and_unicode_documents_travel(name, text, nlp, tmp_path):
+    doc = nlp.make_doc(text)
+    doc._.relations, doc._.events = [], []
+    if text:
+        last = Span(doc, len(doc) - 1, len(doc), label="\u00dc\U0001f600")
+        doc._.relations = [Relation(doc[0:1], last, "\u6301\u3064")]
+        doc._.events = [Event(last, "\u00e9", arguments=[Argument("\u89d2", doc[0 : len(doc)])])]
+    other = JOURNEYS[name](doc, nlp, tmp_path)
+    assert words(other) == words(doc)
+    assert (other._.relations, other._.events) == (doc._.relations, doc._.events)
+    assert is_annotated(other, "relations")
+    assert is_annotated(other, "events")
+
+
+def test_as_doc_of_spacy_gives_a_document_that_is_not_annotated(doc):
+    for copied in (False, True):
+        piece = doc[0:7].as_doc(copy_user_data=copied)
+        assert not is_annotated(piece, "relations")
+        assert piece._.events == ()
+
+
+def test_public_names_come_from_the_package():
+    import spacy_llm_ie
+
+    for name in ("Relation", "Event", "Argument", "is_annotated", "mark_missing", "refresh_spans"):
+        assert getattr(spacy_llm_ie, name) is getattr(annotations, name)
+    assert {"set_relations", "get_relations", "set_events", "get_events"} <= set(dir(spacy_llm_ie))
+    assert {"span_as_doc", "join_docs", "doc_to_json", "json_to_doc"} <= set(spacy_llm_ie.__all__)
+    for name in spacy_llm_ie.__all__:
+        assert getattr(spacy_llm_ie, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        spacy_llm_ie.nothing  # noqa: B018
 
 
 def test_lost_attrs_are_an_error_and_not_an_empty_answer(doc):

@@ -14,14 +14,13 @@ and writes; `build` turns records into documents.
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
 
-from spacy import util
 from spacy.tokens import Doc, Span
 
-from ..annotations import ENTITIES, get_events, get_relations, is_annotated
+from ..annotations import get_events, get_relations, is_annotated
+from ..carry import entities_of
 from ..errors import Errors
-from ..ner.scores import get_score
 from .build import META, TOKENS, record_to_doc
 
 __all__ = ["doc_to_record", "read_jsonl", "record_to_doc", "write_jsonl"]
@@ -81,7 +80,7 @@ def doc_to_record(doc: Doc) -> Dict[str, Any]:
     ids: Dict[Tuple[int, int, str], str] = {}
     if is_annotated(doc, "entities"):
         record["entities"] = _entity_records(doc, ids)
-        missing = _missing_records(doc)
+        missing = missing_records(doc)
         if missing:
             record["missing"] = missing
     if is_annotated(doc, "relations"):
@@ -123,24 +122,6 @@ def _key(span: Span) -> Tuple[int, int, str]:
     return (span.start, span.end, span.label_)
 
 
-def entities_of(doc: Doc) -> List[Tuple[Span, str, Optional[float]]]:
-    """The entities of a document with their ids and scores, overlapping ones too, in the order of the text.
-
-    doc.spans["ie_entities"] counts as long as it agrees with doc.ents, that is, until a component writes
-    others.
-
-    doc (Doc): The document.
-    RETURNS (List[Tuple[Span, str, Optional[float]]]): Entity, its own id or "", its `ent._.score` or None.
-    """
-    ids: Dict[Tuple[int, int, str], str] = {}
-    spans = list(doc.ents)
-    group = doc.spans.get(ENTITIES)
-    if group is not None and set(map(_key, util.filter_spans(group))) == set(map(_key, doc.ents)):
-        spans = sorted(group, key=lambda span: (span.start, -span.end))
-        ids = dict(zip(map(_key, group), group.attrs.get("ids", ())))
-    return [(span, ids.get(_key(span), ""), get_score(span)) for span in spans]
-
-
 def _entity_records(doc: Doc, ids: Dict[Tuple[int, int, str], str]) -> List[Dict[str, Any]]:
     """RETURNS (List[Dict[str, Any]]): The records of all entities. Fills in `ids` by start, end and label."""
     entities = entities_of(doc)
@@ -161,8 +142,12 @@ def _entity_records(doc: Doc, ids: Dict[Tuple[int, int, str], str]) -> List[Dict
     return records
 
 
-def _missing_records(doc: Doc) -> List[Dict[str, Any]]:
-    """The stretches of tokens of which it is not known whether they are entities."""
+def missing_records(doc: Doc) -> List[Dict[str, Any]]:
+    """The stretches of tokens of which it is not known whether they are entities.
+
+    doc (Doc): The document.
+    RETURNS (List[Dict[str, Any]]): "start" and "end" of each, in characters.
+    """
     runs: List[List[int]] = []
     for token in doc:
         if token.ent_iob == 0 and runs and runs[-1][1] == token.i:

@@ -15,6 +15,8 @@ ORDER = [
     "errors",
     "types",
     "shim",
+    "facts",
+    "aligned",
     "optimizer",
     "settings",
     "schemes",
