@@ -45,7 +45,10 @@ CORPORA = {
         "files": ("TRAIN_FILE.TXT", None, "TEST_FILE_FULL.TXT"),
         "pipes": ("ie_relations",),
         "given": ["entities"],
-        "set": {"ie_relations.scorer": {"@scorers": "spacy-llm-ie.semeval2010_task8_scorer.v1"}},
+        "set": {
+            "ie_relations.scorer": {"@scorers": "spacy-llm-ie.semeval2010_task8_scorer.v1"},
+            "training.score_weights": {"semeval_macro_f": 1.0},
+        },
     },
     "phee": {
         "format": "phee",

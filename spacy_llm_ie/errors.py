@@ -86,7 +86,7 @@ class Errors(metaclass=_Coded):
     E307 = "The training data of '{name}' has no labelled pair. Look at the counts that `python -m spacy ie convert` prints, or give labels: [initialize.components.{name}.labels]."
     E310 = "The id {id!r} has a proposed label, but none in the key, which has {total} id(s); this is so for {count} id(s). Do both belong to the same file of SemEval-2010 Task 8?"
     E311 = "'{label}' (id {id!r}) is no label of SemEval-2010 Task 8. Expected Other, or one of these with (e1,e2) or (e2,e1) behind it: {relations}. For other labels, use @scorers = \"spacy-llm-ie.relation_scorer.v1\"."
-    E312 = "{where}: expected a number, a tab, and Other or one of these with (e1,e2) or (e2,e1) behind it: {relations}. Found {line!r}."
+    E312 = "{where}: expected a number, a tab, and Other or one of these with (e1,e2) or (e2,e1) behind it: {relations}. Found {line!r}. TEST_FILE_KEY.TXT of the release has no directions: take TEST_FILE_FULL.TXT."
     E313 = "{where}: the id {id} is given twice. Each id stands in one line."
     E314 = "The reference '{text}' has {count} relation(s), {between} of them between its two entities NOMINAL. Expected one there at most, and no other. For other data than SemEval-2010 Task 8, use @scorers = \"spacy-llm-ie.relation_scorer.v1\"."
 

@@ -78,7 +78,9 @@ class PairScorer(nn.Module):
         """
         if self.training or not len(pairs):
             return self._score(vectors, spans, pairs, bounds)
-        return torch.cat([self._score_chunk(vectors, spans, part, bounds) for part in _chunks(spans, pairs)])
+        chunks = _chunks(spans, pairs)
+        scores = torch.cat([self._score_chunk(vectors, spans, pairs[rows], bounds) for rows in chunks])
+        return scores[torch.argsort(torch.cat(chunks))]
 
     def _score_chunk(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
         """Score pairs that lie near each other, from the tokens around them only, so that memory stays bounded."""
@@ -205,13 +207,12 @@ def range_max(table: List[Tensor], start: Tensor, end: Tensor, empty: Tensor) ->
 
 
 def _chunks(spans: Tensor, pairs: Tensor) -> List[Tensor]:
-    """Cut a list of pairs into parts of bounded size, in which no pair is far from the first one."""
-    if len(pairs) <= CHUNK_PAIRS and int(spans[:, 1].max()) <= CHUNK_TOKENS:
-        return [pairs]
+    """Divide pairs into groups of bounded size that begin in one stretch of the text. RETURNS: Indices of pairs, each once."""
     blocks = torch.div(spans[pairs].amin(dim=1)[:, 0], CHUNK_TOKENS, rounding_mode="floor")
+    blocks, order = torch.sort(blocks, stable=True)
     cuts = torch.nonzero(blocks[1:] != blocks[:-1])[:, 0] + 1
-    parts = torch.tensor_split(pairs, cuts.cpu())
-    return [piece for part in parts for piece in torch.split(part, CHUNK_PAIRS) if len(piece)]
+    parts = torch.tensor_split(order, cuts.cpu())
+    return [piece for part in parts for piece in torch.split(part, CHUNK_PAIRS)]
 
 
 def masked_log_softmax(scores: Tensor, allowed: Tensor) -> Tensor:

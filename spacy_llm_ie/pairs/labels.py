@@ -1,7 +1,7 @@
 """What a component for pairs knows of labels: those of pairs, those of spans, and which fit together."""
 
 from collections import Counter
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy
 from numpy import ndarray
@@ -24,6 +24,11 @@ class GoldPairs(NamedTuple):
     labels: Dict[Tuple[SpanT, SpanT], Set[str]]
     lost: int = 0
 
+    def facts(self, symmetric: Sequence[str] = ()) -> Iterator[Tuple[SpanT, SpanT, str]]:
+        """Each labelled pair. Labels without direction, which stand in both, come once. YIELDS: Head, tail, label."""
+        for (head, tail), labels in self.labels.items():
+            yield from ((head, tail, label) for label in labels if label not in symmetric or head <= tail)
+
 
 class Survey(NamedTuple):
     """What the training data has: labels with the types of their pairs, labels of spans, whether a pair has several labels,
@@ -36,8 +41,13 @@ class Survey(NamedTuple):
     lost: int
 
 
-def survey(annotations: Iterable[Optional[GoldPairs]]) -> Survey:
-    """Go through the training data once. RETURNS (Survey): Everything sorted, so that it does not depend on the order."""
+def survey(annotations: Iterable[Optional[GoldPairs]], symmetric: Sequence[str] = ()) -> Survey:
+    """Go through the training data once.
+
+    annotations (Iterable[Optional[GoldPairs]]): One a document.
+    symmetric (Sequence[str]): Labels without direction; they count once.
+    RETURNS (Survey): Everything sorted, so that it does not depend on the order.
+    """
     types: Dict[str, Set[Tuple[str, str]]] = {}
     span_labels: Set[str] = set()
     counts: Counter = Counter()
@@ -45,9 +55,9 @@ def survey(annotations: Iterable[Optional[GoldPairs]]) -> Survey:
     for gold in filter(None, annotations):
         span_labels.update(span[2] for span in gold.spans)
         counts["lost"] += gold.lost
+        counts["facts"] += sum(1 for _ in gold.facts(symmetric))
         for (head, tail), labels in gold.labels.items():
             several |= len(labels) > 1
-            counts["facts"] += len(labels)
             for label in labels:
                 types.setdefault(label, set()).add((head[2], tail[2]))
     schema = {label: sorted(map(list, pairs)) for label, pairs in sorted(types.items())}

@@ -91,7 +91,8 @@ def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Float
     offsets = _offsets(vectors)
     flat = model.ops.alloc2f(offsets[-1], shim.module.settings["width"])
     for array, offset in zip(vectors, offsets):
-        flat[offset : offset + len(array)] = array
+        if len(array):  # an empty document may come without width
+            flat[offset : offset + len(array)] = array
     inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
     arguments = ArgsKwargs((inputs, *_rows(batch, offsets, shim.device)), {})
     scores, backprop_scores = shim(arguments, is_train)

@@ -137,8 +137,9 @@ class PairPipe(ConfiguredPipe):
         found = self._survey(get_examples()) if labels is None else labels
         if not found["labels"]:
             raise ValueError(Errors.E307.format(name=self.name))
-        if get_scorer(self.model) is not None and found["labels"] != self.cfg["labels"]:
-            raise ValueError(Errors.E214.format(name=self.name, old=self.cfg["labels"], new=found["labels"]))
+        for kind in ("labels", "span_labels"):
+            if get_scorer(self.model) is not None and found[kind] != self.cfg[kind]:
+                raise ValueError(Errors.E214.format(name=self.name, old=self.cfg[kind], new=found[kind]))
         self.cfg.update(found)
         self._check_labels()
         set_sizes(self.model, len(self.labels) + 1, len(self.cfg["span_labels"]))
@@ -147,7 +148,7 @@ class PairPipe(ConfiguredPipe):
 
     def _survey(self, examples: Iterable[Example]) -> Dict[str, Any]:
         """Read the training data once, and warn of what in it cannot be learned."""
-        unreachable = 0
+        unreachable, symmetric = 0, self.cfg.get("symmetric", ())
 
         def annotations() -> Iterable[Optional[GoldPairs]]:
             nonlocal unreachable
@@ -157,10 +158,10 @@ class PairPipe(ConfiguredPipe):
                     spans = numpy.array([span[:2] for span in gold.spans], dtype="int64").reshape(-1, 2)
                     pairs = self.candidates(example.predicted, spans, *self.ends(gold.spans))
                     known = {(gold.spans[i], gold.spans[j]) for i, j in pairs.tolist()}
-                    unreachable += sum(len(labels) for pair, labels in gold.labels.items() if pair not in known)
+                    unreachable += sum((head, tail) not in known for head, tail, _ in gold.facts(symmetric))
                 yield gold
 
-        found = survey(annotations())
+        found = survey(annotations(), symmetric)
         if found.lost or unreachable:
             warnings.warn(
                 Warnings.W301.format(name=self.name, lost=found.lost, far=unreachable, count=found.facts), stacklevel=3
@@ -249,7 +250,6 @@ class PairPipe(ConfiguredPipe):
         if not self.cfg["several"]:
             best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
             chosen &= numpy.arange(chosen.shape[1]) == best[:, None]
-        chosen[:, 0] = False
         result = []
         for row, output in zip(*(x.tolist() for x in numpy.nonzero(chosen))):
             head, tail = (candidates.spans[i] for i in candidates.pairs[row])
@@ -257,12 +257,12 @@ class PairPipe(ConfiguredPipe):
         return result
 
     def _reached(self, probabilities: ndarray) -> ndarray:
-        """Which labels are probable enough. RETURNS (ndarray): Shape (P, K)."""
+        """Which labels are probable enough. RETURNS (ndarray): Shape (P, K); output 0, no label, never is."""
         general = self.cfg["threshold"]
         limits = [self.cfg["thresholds"].get(label, general) for label in self.labels]
         rest = 0.5 if self.cfg["several"] else probabilities[:, :1]  # no threshold: more probable than none
-        reached = numpy.ones(probabilities.shape, dtype=bool)
-        reached[:, 1:] = probabilities[:, 1:] >= rest
+        reached = numpy.zeros(probabilities.shape, dtype=bool)
+        reached[:, 1:] = probabilities[:, 1:] > rest
         for output, limit in enumerate(limits, 1):
             if limit is not None:
                 reached[:, output] = (probabilities[:, output] >= limit) & (probabilities[:, output] > 0)

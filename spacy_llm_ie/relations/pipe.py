@@ -13,7 +13,7 @@ from thinc.api import Config
 from ..aligned import predicted_places
 from ..annotations import Relation, get_relations, is_annotated, set_relations
 from ..pairs.candidates import Candidates, PairGeneratorT, SpanT
-from ..pairs.labels import GoldPairs
+from ..pairs.labels import GoldPairs, SchemaT
 from ..pairs.model import PairModelT
 from ..pairs.pipe import FoundPair, PairPipe
 from ..types import ScorerT
@@ -102,8 +102,8 @@ def make_relations(
     threshold (Optional[float]): How probable a relation must be. None: more probable than no relation (than not, where a pair may
         have several labels).
     thresholds (Dict[str, float]): The same for single labels; goes before `threshold`. `python -m spacy ie thresholds` finds them.
-    schema (Dict[str, List[List[str]]]): Types that a label joins: {"makes": [["ORG", "PRODUCT"]]}. Labels that it does not name have
-        the types that the training data shows.
+    schema (Dict[str, List[List[str]]]): Types that a label joins: {"makes": [["ORG", "PRODUCT"]]}. Labels that it does not name
+        have the types that the training data shows.
     label_filter (bool): Score only pairs whose types some label joins, and only these labels.
     symmetric (List[str]): Labels without direction. They are stored once, with the span that stands first as the head; what both
         directions say is averaged.
@@ -184,6 +184,14 @@ class RelationExtractor(PairPipe):
                 labels.setdefault((tail, head), set()).add(relation.label)
         return GoldPairs(sorted({place for place in places if place is not None}), labels, lost)
 
+    def full_schema(self) -> SchemaT:
+        """As of every pair classifier; labels without direction join their types both ways. RETURNS (SchemaT): By label."""
+        schema = super().full_schema()
+        for label in set(self.cfg["symmetric"]).intersection(schema):
+            reverse = [[tail, head] for head, tail in schema[label] if [tail, head] not in schema[label]]
+            schema[label] = schema[label] + reverse
+        return schema
+
     def decode(self, candidates: Candidates, probabilities: ndarray) -> List[FoundPair]:
         """As every pair classifier does, with symmetric labels told once: the span that stands first is the head."""
         symmetric = set(self.cfg["symmetric"]).intersection(self.labels)
@@ -191,7 +199,15 @@ class RelationExtractor(PairPipe):
             return super().decode(candidates, probabilities)
         columns = [self.table.outputs[label] for label in symmetric]
         found = super().decode(candidates, _both_ways(candidates.pairs, probabilities, columns))
-        return [pair for pair in found if pair.label not in symmetric or pair.head <= pair.tail]
+        scored = {(candidates.spans[i], candidates.spans[j]) for i, j in candidates.pairs.tolist()}
+        result = []
+        for pair in found:
+            if pair.label in symmetric and pair.tail < pair.head:
+                if (pair.tail, pair.head) in scored:
+                    continue
+                pair = pair._replace(head=pair.tail, tail=pair.head)
+            result.append(pair)
+        return result
 
     def set_annotations(self, docs: Iterable[Doc], predictions: List[List[FoundPair]]) -> None:
         """Write `doc._.relations`. What stood there before is replaced.
