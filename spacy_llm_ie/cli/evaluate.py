@@ -1,37 +1,67 @@
-"""python -m spacy ie evaluate: scores with a baseline beside them, a reliability plot, and the model card."""
+"""python -m spacy ie evaluate: scores with baselines beside them, a reliability plot, and the model card."""
 
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import spacy
 import srsly
 import typer
 from spacy.language import Language
 from spacy.scorer import Scorer
+from spacy.tokens import Doc
 from spacy.training import Example
 from wasabi import msg
 
+from ..annotations import get_events, get_relations
 from ..data.corpus import create_corpus_v1
+from ..events.baseline import ListedTriggers, NearestArguments
+from ..events.scorer import score_arguments, score_triggers
 from ..ner.baseline import lookup_baseline
-from ..ner.scorer import score_pairs
+from ..ner.scorer import score_ner, score_pairs
+from ..relations.baseline import NearestRelations
+from ..relations.scorer import score_relations
 from ..view.reliability import plot_reliability
 
 PACKAGES = ("spacy", "spacy-transformers", "spacy-llm-ie", "thinc", "torch", "transformers")
+
+
+class Task(NamedTuple):
+    """What is scored: its name, the prefix of its scores, their key by label, and what the component before it gives."""
+
+    name: str
+    prefix: str
+    per_type: str
+    factory: str
+    given: Tuple[str, ...] = ()
+
+
+TASKS = (
+    Task("entities", "ents", "ents_per_type", "ie_ner"),
+    Task("relations", "rels_micro", "rels_per_type", "ie_relations", ("entities",)),
+    Task("triggers", "triggers", "triggers_per_type", "ie_triggers"),
+    Task("arguments", "args", "args_per_type", "ie_arguments", ("entities", "triggers")),
+)
+BASELINES = {
+    "entities": "tags whatever was an entity in the training data",
+    "relations": "links each entity that was found to the nearest one of a type that it is often linked to",
+    "triggers": "tags whatever was a trigger in the training data",
+    "arguments": "gives each trigger that was found the nearest entity of each label",
+}
 
 
 def evaluate_cli(
     # fmt: off
     model: str = typer.Argument(..., help="Trained pipeline: a folder or an installed package"),
     data: Path = typer.Argument(..., help="Test data: .spacy or .jsonl", exists=True),
-    train: Optional[Path] = typer.Option(None, "--train", "-t", help="Training data, for the baseline", exists=True),
+    train: Optional[Path] = typer.Option(None, "--train", "-t", help="Training data, for the baselines", exists=True),
     output: Optional[Path] = typer.Option(None, "--output", "-o", help="Write the metrics to this JSON file"),
     plot: Optional[Path] = typer.Option(None, "--plot", "-p", help="Draw a reliability plot into this file (.png, .svg)"),
     card: bool = typer.Option(False, "--card", help="Write the results into the pipeline's meta.json, for its README"),
     # fmt: on
 ) -> None:
-    """Score the entities of a pipeline, beside a baseline: a list of all entities of the training data."""
+    """Score the entities, relations and events of a pipeline: from raw text, with gold answers before each, beside baselines."""
     evaluate(model, data, train=train, output=output, plot=plot, card=card)
 
 
@@ -51,21 +81,19 @@ def evaluate(
     """
     spacy.util.fix_random_seed()
     nlp = spacy.load(model)
-    examples = list(create_corpus_v1(data)(nlp))
-    for example, doc in zip(examples, nlp.pipe([example.predicted for example in examples])):
-        example.predicted = doc
-    scores = Scorer(nlp).score(examples)
+    examples = _run(nlp, data)
     training = list(create_corpus_v1(train)(nlp)) if train is not None else []
     metrics = {
-        "scores": scores,
-        "baseline": _score_baseline(nlp, training, data) if training else None,
+        "scores": Scorer(nlp).score(examples),
+        "given_gold": _score_given_gold(nlp, data),
+        "baseline": _score_baselines(nlp, training, examples, data) if training else None,
         "data": {"test": _count(examples), "train": _count(training)},
         "seed": nlp.config.interpolate()["training"].get("seed"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     header, rows = _table(metrics)
     msg.table(rows, header=header, divider=True, aligns=["l", *["r"] * (len(header) - 1)])
-    ece = scores.get("ents_ece")
+    ece = metrics["scores"].get("ents_ece")
     if ece is not None:
         msg.text(f"Expected calibration error of the entities' probabilities: {ece:.3f} (0 is best)")
     if output is not None:
@@ -80,14 +108,43 @@ def evaluate(
     return metrics
 
 
-def _score_baseline(nlp: Language, training: List[Example], data: Path) -> Dict[str, Any]:
-    """Scores of the lookup on documents that nothing else has touched."""
-    ruler = lookup_baseline(nlp, training)
-    examples = list(create_corpus_v1(data)(nlp))
-    for example in examples:
-        ruler(example.predicted)
-    scores = ruler.score(examples)
-    return {key: value for key, value in scores.items() if key.startswith("ents")}
+def _run(nlp: Language, data: Path, given: Sequence[str] = ()) -> List[Example]:
+    examples = list(create_corpus_v1(data, given=given)(nlp))
+    for example, doc in zip(examples, nlp.pipe([example.predicted for example in examples])):
+        example.predicted = doc
+    return examples
+
+
+def _score_given_gold(nlp: Language, data: Path) -> Dict[str, Any]:
+    """Scores of each component that builds on others when it is given their gold answers."""
+    scores: Dict[str, Any] = {}
+    factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}
+    for task in TASKS:
+        if not task.given or task.factory not in factories.values():
+            continue
+        before = [name for name, factory in factories.items() if factory in ("ie_ner", "ner", "ie_triggers")]
+        with nlp.select_pipes(disable=before):
+            found = Scorer(nlp).score(_run(nlp, data, task.given))
+        scores.update({key: value for key, value in found.items() if key.startswith(task.prefix.split("_")[0] + "_")})
+    return scores
+
+
+def _score_baselines(nlp: Language, training: List[Example], examples: List[Example], data: Path) -> Dict[str, Any]:
+    """Scores of the baselines: those for relations and arguments start from what the pipeline has found."""
+    fresh = list(create_corpus_v1(data)(nlp))
+    scores: Dict[str, Any] = {}
+
+    def apply(on: List[Example], step: Callable[[Doc], Doc], score: Callable[..., Dict[str, Any]]) -> None:
+        changed = [Example(step(example.predicted.copy()), example.reference) for example in on]
+        scores.update(score(changed))
+
+    apply(fresh, lookup_baseline(nlp, training), score_ner)
+    if any(get_relations(example.reference) for example in training):
+        apply(examples, NearestRelations(training), score_relations)
+    if any(get_events(example.reference) for example in training):
+        apply(fresh, ListedTriggers(nlp, training), score_triggers)
+        apply(examples, NearestArguments(training), score_arguments)
+    return scores
 
 
 def _count(examples: List[Example]) -> Dict[str, int]:
@@ -96,20 +153,25 @@ def _count(examples: List[Example]) -> Dict[str, int]:
         "documents": len(references),
         "tokens": sum(len(doc) for doc in references),
         "entities": sum(len(doc.ents) for doc in references),
+        "relations": sum(len(get_relations(doc)) for doc in references),
+        "events": sum(len(get_events(doc)) for doc in references),
     }
 
 
 def _table(metrics: Dict[str, Any]) -> Tuple[List[str], List[List[str]]]:
-    """A row for all entities and one for each label: precision, recall, F1, and the baseline's F1."""
-    scores, baseline = metrics["scores"], metrics["baseline"] or {}
-    per_label, simple = scores.get("ents_per_type") or {}, baseline.get("ents_per_type") or {}
-    header = ["", "P", "R", "F1", *(["baseline F1"] if baseline else [])]
-    rows = [["entities", *(_percent(scores.get(f"ents_{k}")) for k in "prf")]]
-    rows += [[label, *(_percent(per_label[label][k]) for k in "prf")] for label in sorted(per_label)]
-    if baseline:
-        rows[0].append(_percent(baseline["ents_f"]))
-        for row in rows[1:]:
-            row.append(_percent(simple.get(row[0], {}).get("f", 0.0)))
+    """A row for each task and one for each label: precision, recall, F1; F1 with gold answers before it, and the baseline's."""
+    scores, gold, simple = metrics["scores"], metrics["given_gold"], metrics["baseline"] or {}
+    header = ["", "P", "R", "F1", *(["F1 given gold"] if gold else []), *(["baseline F1"] if simple else [])]
+    rows: List[List[str]] = []
+    for task in TASKS:
+        if scores.get(f"{task.prefix}_f") is None:
+            continue
+        row = [task.name.upper(), *(_percent(scores.get(f"{task.prefix}_{k}")) for k in "prf")]
+        others = [*([gold] if gold else []), *([simple] if simple else [])]
+        rows.append(row + [_percent(other.get(f"{task.prefix}_f")) for other in others])
+        for label, values in sorted((scores.get(task.per_type) or {}).items()):
+            beside = [_percent((other.get(task.per_type) or {}).get(label, {}).get("f")) for other in others]
+            rows.append([label, *(_percent(values[k]) for k in "prf"), *beside])
     return header, rows
 
 
@@ -118,7 +180,8 @@ def _percent(value: Optional[float]) -> str:
 
 
 def _describe(counts: Dict[str, int]) -> str:
-    return f"{counts['documents']} documents ({counts['tokens']:,} tokens, {counts['entities']:,} entities)"
+    facts = ", ".join(f"{counts[name]:,} {name}" for name in ("tokens", "entities", "relations", "events") if counts[name])
+    return f"{counts['documents']} documents ({facts})"
 
 
 def _write_card(folder: Path, metrics: Dict[str, Any], data: Path) -> None:
@@ -131,10 +194,11 @@ def _write_card(folder: Path, metrics: Dict[str, Any], data: Path) -> None:
     test, train = metrics["data"]["test"], metrics["data"]["train"]
     text = ["### How it was trained, and how it scores"]
     if train["documents"]:
-        text.append(f"Trained on {_describe(train)}, seed {metrics['seed']}. The baseline tags whatever was an entity there.")
+        shown = "; ".join(f"for {t.name} it {BASELINES[t.name]}" for t in TASKS if any(r[0] == t.name.upper() for r in rows))
+        text.append(f"Trained on {_describe(train)}, seed {metrics['seed']}. The baseline: {shown}.")
     text.append(
-        f"The table is for the test set {data.name}, {_describe(test)}, used for nothing else. The accuracy above is for the "
-        "development set, on which the best epoch was chosen and the probabilities were calibrated."
+        f"The table is for the test set {data.name}, {_describe(test)}, used for nothing else, from raw text. The accuracy "
+        "above is for the development set, on which the best epoch was chosen and the probabilities were calibrated."
     )
     text.append("\n".join(lines))
     if metrics["scores"].get("ents_ece") is not None:
