@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 
 import spacy
+from loop import fit_schedule, set_values, train_config
 from spacy.scorer import Scorer
 from spacy.util import load_config
-from training import fit_schedule, set_values, train_config
 
 from spacy_llm_ie.cli.convert import convert
 from spacy_llm_ie.data.corpus import create_corpus_v1

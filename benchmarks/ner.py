@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 
 import spacy
+from loop import fit_schedule, set_values, train_config
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 from thinc.api import Config
-from training import fit_schedule, set_values, train_config
 
 from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
 

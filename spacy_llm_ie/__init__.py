@@ -1,20 +1,28 @@
 """Entities, relations and events with one shared transformer, inside spaCy.
 
-How a document travels (stages that are not built yet are marked with an asterisk):
+How a document travels:
 
-    Doc ──encode──▶ token vectors ──ner──▶ emissions ─▶ CRF ─▶ tags ─▶ doc.ents      ent._.score
-    doc.ents ──relations*──▶ candidate pairs ─▶ pair classifier ─▶ doc._.relations   relation.score
-    Doc ──events*──▶ triggers ─▶ (trigger, span) pairs ─▶ doc._.events               event.score
+    Doc ──encode──▶ token vectors ──ner──▶ emissions ─▶ CRF ─▶ tags ─▶ doc.ents                 ent._.score
+    doc.ents ──relations──▶ candidate pairs ─▶ pair classifier ─▶ doc._.relations               relation.score
+    Doc ──events/triggers──▶ CRF ─▶ trigger spans ┐
+    doc.ents ─────────────────────────────────────┴─▶ (trigger, span) pairs ─▶ doc._.events     event.score, argument.score
+
+Triggers are tagged by the same CRF as entities, arguments classified by the same pair classifier as relations.
 
 The rooms, in the order in which imports may point (each may use those above it):
 
     errors, types, about    coded messages, names for Model[In, Out], version
+    shim, facts, aligned    torch modules in thinc models; scores over sets of facts; gold spans on predicted tokens
+    optimizer, settings     two learning rates; what all trainable components share
     schemes                 labelling schemes: spans <-> tags, legal transitions
     annotations             Relation, Event, Argument: frozen views over what the Doc stores
-    layers                  torch and numpy, no spaCy: the CRF
+    layers                  torch and numpy, no spaCy: the CRF, the scorer of pairs
     encode                  1  Doc -> token vectors
     ner                     2  vectors -> emissions -> CRF -> doc.ents
     carry                   annotation moves along into pieces of documents and joined documents
+    pairs                   pairs of spans -> labels; serves relations and arguments
+    relations               3  entities -> doc._.relations
+    events                  4  triggers and their arguments -> doc._.events
     data                    reader, JSONL, converters
     view                    results as pictures
     cli                     python -m spacy ie <command>
