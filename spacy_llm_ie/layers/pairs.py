@@ -227,7 +227,7 @@ def pair_loss(scores: Tensor, gold: Tensor, allowed: Tensor, several: bool, none
     gold (Tensor): True for the labels of each pair; output 0 included. Shape: (P, K).
     allowed (Tensor): True where the types of a pair permit a label. Shape: (P, K).
     several (bool): Pairs may have several labels: a logistic loss for each allowed label; otherwise cross-entropy over them.
-    none_weight (float): Weight of pairs without label.
+    none_weight (float): Weight of pairs without label; if `several`, of each label that a pair does not have.
     RETURNS (Tensor): Mean over pairs; 0.0 without pairs. Shape: ().
     """
     if not len(scores):

@@ -91,6 +91,12 @@ class PairPipe(ConfiguredPipe):
         """The given ontology, and what the training data shows of labels that it does not name. RETURNS (SchemaT): By label."""
         return {**self.cfg["learned_schema"], **self.given_schema()}
 
+    def forbids(self, head: SpanT, tail: SpanT, label: str) -> bool:
+        """Whether the given ontology does not let a label join the types of two spans."""
+        types = self.given_schema().get(label) if self.cfg["label_filter"] else None
+        joined = [[head[2], tail[2]], *([[tail[2], head[2]]] if label in self.cfg.get("symmetric", ()) else [])]
+        return types is not None and not any(pair in types for pair in joined)
+
     # Labels.
 
     @property
@@ -158,7 +164,8 @@ class PairPipe(ConfiguredPipe):
                     spans = numpy.array([span[:2] for span in gold.spans], dtype="int64").reshape(-1, 2)
                     pairs = self.candidates(example.predicted, spans, *self.ends(gold.spans))
                     known = {(gold.spans[i], gold.spans[j]) for i, j in pairs.tolist()}
-                    unreachable += sum((head, tail) not in known for head, tail, _ in gold.facts(symmetric))
+                    for head, tail, label in gold.facts(symmetric):
+                        unreachable += (head, tail) not in known or self.forbids(head, tail, label)
                 yield gold
 
         found = survey(annotations(), symmetric)

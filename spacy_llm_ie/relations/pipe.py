@@ -109,7 +109,8 @@ def make_relations(
         directions say is averaged.
     train_on (str): Learn from "gold" entities; from "predicted" ones, which needs the components before this one in `[training]
         annotating_components`; or from a "mix": both. Wrong entities have no relations to learn.
-    none_weight (float): Weight of pairs without relation in the loss. Below 1, more is found and less of it is right.
+    none_weight (float): Weight in the loss of pairs without relation (where a pair may have several labels: of each label that it
+        does not have). Below 1, more is found and less of it is right.
     max_pairs (int): Most pairs scored in a document; the closest are kept, and a warning says how many were not.
     learn_rate_factor (float): The learning rate of the classifier is this many times the optimizer's, which is the encoder's.
     loss_weight (float): What the loss is multiplied by: the say of this component in what a shared encoder learns.

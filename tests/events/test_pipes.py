@@ -9,6 +9,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from spacy_llm_ie import Argument, Event, is_annotated, mark_missing
+from spacy_llm_ie.annotations import set_events as store_events
 from spacy_llm_ie.schemes import SCHEMES
 
 PER, ORG, MONEY = "PERSON", "ORG", "MONEY"
@@ -444,3 +445,37 @@ def test_the_scores_of_a_pair_are_those_of_the_model(arguments):
         [type(pair)(*pair[:3], pytest.approx(pair.score, abs=1e-6)) for pair in pipe.predict([doc])[0]] for doc in docs
     ]
     assert numpy.isfinite([pair.score for found in together for pair in found]).all()
+
+
+def test_a_corpus_with_events_only_teaches_arguments_by_their_own_labelled_spans():
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("Arlen bought Bexley .")
+    buyer, target = Span(doc, 0, 1, "ORG"), Span(doc, 2, 3, "ORG")
+    store_events(doc, [Event(doc[1:2], "deal", 1.0, [Argument("buyer", buyer), Argument("target", target)])])
+    pipe = nlp.add_pipe("ie_arguments")
+    gold = pipe.gold(Example(nlp.make_doc(doc.text), doc))
+    assert gold.lost == 0
+    assert gold.labels == {
+        ((1, 2, "!deal"), (0, 1, "ORG")): {"buyer"},
+        ((1, 2, "!deal"), (2, 3, "ORG")): {"target"},
+    }
+
+
+def test_an_entity_label_that_looks_like_a_trigger_is_refused():
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("Arlen bought Bexley .")
+    doc.set_ents([Span(doc, 0, 1, "!deal")])
+    store_events(doc, [Event(doc[1:2], "deal")])
+    with pytest.raises(ValueError, match="IE-E401"):
+        nlp.add_pipe("ie_arguments").gold(Example(nlp.make_doc(doc.text), doc))
+
+
+def test_arguments_that_a_given_schema_forbids_are_counted():
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("Arlen bought Bexley .")
+    buyer, target = Span(doc, 0, 1, "ORG"), Span(doc, 2, 3, "ORG")
+    doc.set_ents([buyer, target])
+    store_events(doc, [Event(doc[1:2], "deal", 1.0, [Argument("buyer", buyer), Argument("target", target)])])
+    pipe = nlp.add_pipe("ie_arguments", config={"schema": {"deal": {"buyer": ["ORG"], "target": ["PRODUCT"]}}})
+    with pytest.warns(UserWarning, match="of 2 gold facts, 0 have .* and 1 are no candidates"):
+        pipe.initialize(lambda: [Example(nlp.make_doc(doc.text), doc)], nlp=nlp)
