@@ -29,6 +29,37 @@ PAGES = {
             "spacy_llm_ie.ner.calibration:fit_temperature",
         ],
     },
+    "ie_relations": {
+        "factory": "spacy_llm_ie.relations.pipe:make_relations",
+        "component": "spacy_llm_ie.relations.pipe:RelationExtractor",
+        "architectures": ["spacy_llm_ie.pairs.model:build_pair_classifier_v1"],
+        "functions": [
+            "spacy_llm_ie.pairs.candidates:create_near_pairs_v1",
+            "spacy_llm_ie.relations.scorer:score_relations",
+            "spacy_llm_ie.relations.semeval:make_semeval_scorer",
+        ],
+    },
+    "ie_triggers": {
+        "factory": "spacy_llm_ie.events.triggers:make_triggers",
+        "component": "spacy_llm_ie.events.triggers:TriggerTagger",
+        "architectures": ["spacy_llm_ie.ner.model:build_crf_tagger_v1"],
+        "functions": ["spacy_llm_ie.events.scorer:score_triggers"],
+    },
+    "ie_argument_spans": {
+        "factory": "spacy_llm_ie.events.triggers:make_argument_spans",
+        "component": "spacy_llm_ie.events.triggers:ArgumentSpanTagger",
+        "architectures": ["spacy_llm_ie.ner.model:build_crf_tagger_v1"],
+        "functions": ["spacy_llm_ie.events.scorer:score_argument_spans"],
+    },
+    "ie_arguments": {
+        "factory": "spacy_llm_ie.events.arguments:make_arguments",
+        "component": "spacy_llm_ie.events.arguments:ArgumentExtractor",
+        "architectures": ["spacy_llm_ie.pairs.model:build_pair_classifier_v1"],
+        "functions": [
+            "spacy_llm_ie.pairs.candidates:create_near_pairs_v1",
+            "spacy_llm_ie.events.scorer:score_arguments",
+        ],
+    },
     "transformer": {
         "architectures": ["spacy_llm_ie.encode.transformer:build_transformer_model_v1"],
         "functions": [
@@ -39,8 +70,36 @@ PAGES = {
     "corpus": {
         "functions": ["spacy_llm_ie.data.corpus:create_corpus_v1", "spacy_llm_ie.data.corpus:annotation"],
     },
+    "annotations": {
+        "classes": [
+            "spacy_llm_ie.annotations:Relation",
+            "spacy_llm_ie.annotations:Event",
+            "spacy_llm_ie.annotations:Argument",
+        ],
+        "functions": [
+            "spacy_llm_ie.annotations:get_relations",
+            "spacy_llm_ie.annotations:set_relations",
+            "spacy_llm_ie.annotations:get_events",
+            "spacy_llm_ie.annotations:set_events",
+            "spacy_llm_ie.annotations:is_annotated",
+            "spacy_llm_ie.annotations:mark_missing",
+            "spacy_llm_ie.carry:span_as_doc",
+            "spacy_llm_ie.carry:join_docs",
+            "spacy_llm_ie.annotations:refresh_spans",
+            "spacy_llm_ie.data.docjson:doc_to_json",
+            "spacy_llm_ie.data.docjson:json_to_doc",
+        ],
+    },
+    "view": {
+        "functions": ["spacy_llm_ie.view.render:render"],
+    },
 }
-INHERITED = {"__init__"}
+# What a line of a docstring that explains an argument looks like: name, type, meaning.
+ARGUMENTS = (
+    r"^(\w+(?:, [\w.]+)*) \((.+?)\): (.*)$",
+    r"^(RETURNS|YIELDS|RAISES)(?: \((.+?)\))?: (.*)$",
+    r"^([a-z_]+(?:, [a-z_.]+)+)()?: (As in .*)$",
+)
 
 
 def load(target):
@@ -59,9 +118,7 @@ def format_doc(text):
     """A docstring as Markdown: the text, its arguments as a table, what it returns."""
     prose, rows = [], []
     for line in inspect.cleandoc(text or "").split("\n"):
-        argument = re.match(r"^(\w+(?:, [\w.]+)*) \((.+?)\): (.*)$", line) or re.match(
-            r"^(RETURNS|YIELDS|RAISES)(?: \((.+?)\))?: (.*)$", line
-        )
+        argument = next(filter(None, (re.match(pattern, line) for pattern in ARGUMENTS)), None)
         if argument:
             rows.append(list(argument.groups()))
         elif rows and line.startswith("    "):
@@ -76,10 +133,22 @@ def format_doc(text):
 
 
 def signature(function):
-    names = [
-        p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in inspect.signature(function).parameters.values()
-    ]
+    names = []
+    for p in inspect.signature(function).parameters.values():
+        stars = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        names.append(stars + p.name if p.default is p.empty else f"{p.name}={p.default!r}")
     return ", ".join(name for name in names if name not in ("self", "cls"))
+
+
+def methods(component):
+    """Name and function of what a component and our own classes above it define, each once, its own first."""
+    found = {}
+    for owner in component.__mro__:
+        if owner.__module__.startswith("spacy_llm_ie."):
+            for name, value in vars(owner).items():
+                if inspect.isfunction(value) or isinstance(value, property):
+                    found.setdefault(name, getattr(component, name))
+    return found.items()
 
 
 def make_page(name, parts):
@@ -94,7 +163,7 @@ def make_page(name, parts):
         ]
         lines += ["## Settings", "", format_doc(function.__doc__), "", "Defaults:", ""]
         lines += ["```ini", Config({"components": {name: meta.default_config}}).to_str().strip(), "```", ""]
-    for heading, key in (("Architectures", "architectures"), ("Functions", "functions")):
+    for heading, key in (("Classes", "classes"), ("Architectures", "architectures"), ("Functions", "functions")):
         if parts.get(key):
             lines += [f"## {heading}", ""]
         for target in parts.get(key, []):
@@ -109,7 +178,7 @@ def make_page(name, parts):
             ]
     if "component" in parts:
         lines += ["## Methods", ""]
-        for method, function in vars(load(parts["component"])).items():
+        for method, function in methods(load(parts["component"])):
             doc = inspect.getdoc(function)
             if not method.startswith("_") and doc:
                 call = "" if isinstance(function, property) else f"({signature(function)})"

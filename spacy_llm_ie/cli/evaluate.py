@@ -96,6 +96,8 @@ def evaluate(
     ece = metrics["scores"].get("ents_ece")
     if ece is not None:
         msg.text(f"Expected calibration error of the entities' probabilities: {ece:.3f} (0 is best)")
+    for text in _notes(metrics["scores"]):
+        msg.text(text)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         srsly.write_json(output, metrics)
@@ -173,6 +175,23 @@ def _table(metrics: Dict[str, Any]) -> Tuple[List[str], List[List[str]]]:
             beside = [_percent((other.get(task.per_type) or {}).get(label, {}).get("f")) for other in others]
             rows.append([label, *(_percent(values[k]) for k in "prf"), *beside])
     return header, rows
+
+
+def _notes(scores: Dict[str, Any]) -> List[str]:
+    """What else is worth reading, a line a task."""
+    lines = (
+        (
+            "Relations",
+            (("boundary F1", "rels_boundary_f"), ("macro F1", "rels_macro_f"), ("candidate recall", "rels_candidate_recall")),
+        ),
+        ("Triggers", (("identification F1", "triggers_id_f"),)),
+        ("Arguments", (("identification F1", "args_id_f"), ("F1 with the right trigger", "args_attached_f"))),
+    )
+    return [
+        f"{name}: " + ", ".join(f"{title} {_percent(scores[key])}" for title, key in parts)
+        for name, parts in lines
+        if scores.get(parts[0][1]) is not None
+    ]
 
 
 def _percent(value: Optional[float]) -> str:

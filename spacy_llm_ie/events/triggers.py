@@ -1,7 +1,7 @@
 """The components `ie_triggers` and `ie_argument_spans`: tag what names events, and what takes part in them, with a CRF each."""
 
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from numpy import ndarray
 from spacy.language import Language
@@ -10,9 +10,9 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config
 
-from ..annotations import Event, set_events
+from ..annotations import Event, get_events, set_events
 from ..errors import Errors, Warnings
-from ..ner.decoding import DocSpans
+from ..ner.decoding import DocSpans, ScoredT
 from ..ner.tagger import CrfTaggerPipe, scored_group
 from ..ner.targets import allowed_by_spans
 from ..types import ScorerT, TaggerModelT
@@ -154,6 +154,19 @@ class EventSpanTagger(CrfTaggerPipe):
         self, vocab: Vocab, model: TaggerModelT, name: str = "", *, scorer: Optional[ScorerT] = None, **settings: Any
     ) -> None:
         super().__init__(vocab, model, name or self.group, scorer=scorer, **settings)
+        self.cfg["chosen"] = False
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Sequence[str]] = None,
+    ) -> None:
+        """As of every tagger. With `labels` given, events of other types are left to other components: they are not learned,
+        and those on the documents stay."""
+        self.cfg["chosen"] = labels is not None
+        super().initialize(get_examples, nlp=nlp, labels=labels)
 
     def gold_spans(self, doc: Doc) -> List[Tuple[Span, str]]:
         """The spans to learn. RETURNS (List[Tuple[Span, str]]): With their labels."""
@@ -181,7 +194,10 @@ class EventSpanTagger(CrfTaggerPipe):
 
     def allowed(self, example: Example) -> Optional[ndarray]:
         """The tags that the gold events allow at each token. RETURNS: Shape (tokens, tags); None without annotation."""
-        found = flatten(example, self.gold_spans(example.reference))
+        gold = self.gold_spans(example.reference)
+        if self.cfg["chosen"]:
+            gold = [(span, label) for span, label in gold if label in self.labels]
+        found = flatten(example, gold)
         if found is None:
             return None
         for _, _, label in found.spans:
@@ -195,12 +211,21 @@ class EventSpanTagger(CrfTaggerPipe):
     def set_annotations(self, docs: Iterable[Doc], predictions: List[DocSpans]) -> None:
         """Write the spans, with their probabilities in `.attrs["scores"]`, and candidates if a `spans_key` is set.
 
-        docs (Iterable[Doc]): Modified in place; what stood there before is replaced.
+        docs (Iterable[Doc]): Modified in place; what stood there before is replaced, but for labels that are not this component's.
         predictions (List[DocSpans]): As `predict` returned them.
         """
         for doc, found in zip(docs, predictions):
-            doc.spans[self.group] = scored_group(doc, self.group, found.ents)
+            doc.spans[self.group] = scored_group(doc, self.group, sorted([*self._others(doc), *found.ents]))
             self.write_candidates(doc, found.candidates)
+
+    def _others(self, doc: Doc) -> List[ScoredT]:
+        """Spans that components for other labels have written."""
+        group = doc.spans.get(self.group)
+        if not group:
+            return []
+        scores = group.attrs.get("scores", [1.0] * len(group))
+        found = [(span.start, span.end, span.label_, score) for span, score in zip(group, scores)]
+        return [span for span in found if span[2] not in self.labels]
 
 
 class TriggerTagger(EventSpanTagger):
@@ -221,13 +246,15 @@ class TriggerTagger(EventSpanTagger):
     def set_annotations(self, docs: Iterable[Doc], predictions: List[DocSpans]) -> None:
         """Write `doc.spans["ie_triggers"]`, and events without arguments in `doc._.events`.
 
-        docs (Iterable[Doc]): Modified in place; what stood there before is replaced.
+        docs (Iterable[Doc]): Modified in place; what stood there before is replaced, but for labels that are not this component's.
         predictions (List[DocSpans]): As `predict` returned them.
         """
         docs = list(docs)
         super().set_annotations(docs, predictions)
         for doc, found in zip(docs, predictions):
-            set_events(doc, [Event(span, span.label_, score) for span, (*_, score) in zip(doc.spans[TRIGGERS], found.ents)])
+            others = [event for event in get_events(doc) if event.label not in self.labels]
+            new = [Event(Span(doc, start, end, label=label), label, score) for start, end, label, score in found.ents]
+            set_events(doc, sorted([*others, *new], key=lambda event: (event.trigger.start, event.trigger.end, event.label)))
 
 
 class ArgumentSpanTagger(EventSpanTagger):

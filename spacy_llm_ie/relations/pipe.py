@@ -211,14 +211,15 @@ class RelationExtractor(PairPipe):
         return result
 
     def set_annotations(self, docs: Iterable[Doc], predictions: List[List[FoundPair]]) -> None:
-        """Write `doc._.relations`. What stood there before is replaced.
+        """Write `doc._.relations`. What stood there before is replaced, but for labels that are not this component's.
 
         docs (Iterable[Doc]): Modified in place.
         predictions (List[List[FoundPair]]): As `predict` returned them.
         """
         for doc, found in zip(docs, predictions):
             spans = {span: Span(doc, *span[:2], label=span[2]) for pair in found for span in (pair.head, pair.tail)}
-            set_relations(doc, [Relation(spans[p.head], spans[p.tail], p.label, p.score) for p in found])
+            others = [relation for relation in get_relations(doc) if relation.label not in self.labels]
+            set_relations(doc, [*others, *(Relation(spans[p.head], spans[p.tail], p.label, p.score) for p in found)])
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """Score a batch. RETURNS (Dict[str, Any]): What the scorer says; it is told which pairs were candidates."""

@@ -479,3 +479,21 @@ def test_arguments_that_a_given_schema_forbids_are_counted():
     pipe = nlp.add_pipe("ie_arguments", config={"schema": {"deal": {"buyer": ["ORG"], "target": ["PRODUCT"]}}})
     with pytest.warns(UserWarning, match="of 2 gold facts, 0 have .* and 1 are no candidates"):
         pipe.initialize(lambda: [Example(nlp.make_doc(doc.text), doc)], nlp=nlp)
+
+
+def test_components_for_groups_of_types_stand_side_by_side():
+    """Overlapping triggers of different types: a component a group, with its labels; each leaves the other's events alone."""
+    nlp = spacy.blank("en")
+    doc = nlp.make_doc("Arlen bought out Bexley .")
+    store_events(doc, [Event(doc[1:2], "deal"), Event(doc[1:3], "exit")])
+    examples = [Example(nlp.make_doc(doc.text), doc)]
+    for label in ("deal", "exit"):
+        pipe = nlp.add_pipe("ie_triggers", name=label)
+        pipe.initialize(lambda: examples, nlp=nlp, labels=[label])
+    sgd = nlp.create_optimizer()
+    for _ in range(40):
+        nlp.update(examples, sgd=sgd)
+    found = nlp(doc.text)
+    assert [(e.trigger.text, e.label) for e in found._.events] == [("bought", "deal"), ("bought out", "exit")]
+    assert [span.label_ for span in found.spans["ie_triggers"]] == ["deal", "exit"]
+    assert len(found.spans["ie_triggers"].attrs["scores"]) == 2

@@ -404,12 +404,15 @@ def test_spans_of_a_group_that_overlap():
         assert doc._.relations == () and "mentions" not in doc.spans
 
 
-def test_what_stood_there_before_is_replaced(trained):
+def test_what_stood_there_before_is_replaced_but_for_labels_of_others(trained):
     text, entities, relations = TEXTS[0]
-    doc = annotate(trained.make_doc(text), entities, [(2, 0, "old")])
+    doc = annotate(trained.make_doc(text), entities, [(2, 0, "seat")])
     doc = trained.get_pipe("ie_relations")(doc)
     assert [r.label for r in doc._.relations] == ["works", "seat"]
-    assert trained.get_pipe("ie_relations")(annotate(doc, []))._.relations == ()
+    doc = annotate(trained.make_doc(text), entities, [(2, 0, "other")])
+    doc = trained.get_pipe("ie_relations")(doc)
+    assert [r.label for r in doc._.relations] == ["other", "works", "seat"]
+    assert [r.label for r in trained.get_pipe("ie_relations")(annotate(doc, []))._.relations] == ["other"]
 
 
 def test_relations_end_at_the_entities_and_have_probabilities(trained):
