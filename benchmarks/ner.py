@@ -3,6 +3,7 @@
     python benchmarks/ner.py --corpus wnut17 --data PATH/wnut17
     python benchmarks/ner.py --corpus ncbi-disease --data PATH/ncbi-disease
     python benchmarks/ner.py --corpus newswire --system ie_ner
+    python benchmarks/ner.py --corpus wnut17 --data PATH/wnut17 --training-speed
 
 Each system is trained once a seed by spaCy's own training loop; the epoch with the best dev F1 is kept, and its test F1 is shown
 only with `--test`: choose settings without it. `spacy_ner` is what `spacy init config --pipeline ner --gpu` recommends
@@ -13,6 +14,7 @@ than the clock's, evaluation left out. Speeds are medians of alternating runs of
 """
 
 import argparse
+import itertools
 import json
 import random
 import statistics
@@ -20,10 +22,12 @@ import time
 from pathlib import Path
 
 import spacy
-from loop import fit_schedule, set_values, train_config
+from loop import fit_schedule, set_values, train_config, use_bf16
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import registry
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import subdivide_batch
+from spacy.util import load_model_from_config, registry
 from thinc.api import Config
 
 from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
@@ -184,6 +188,32 @@ def run(system, files, epochs, seed, overrides, show, bf16):
     return trained, seconds, trained.meta["performance"]["ents_f"]
 
 
+def training_speed(systems, files, overrides, bf16, updates=12):
+    """CPU milliseconds a word of training, by system: updates of the same batches in alternation, after one to warm up."""
+    pipes, times, words = {}, {name: 0.0 for name in systems}, 0
+    for name in systems:
+        config = make_config(name, files, 6, 0, overrides)
+        nlp = init_nlp(load_model_from_config(config, auto_fill=True, validate=True).config)
+        if bf16:
+            use_bf16(nlp)
+        examples = list(create_reader(files[0])(nlp))
+        random.Random(0).shuffle(examples)
+        batcher = registry.resolve({"batcher": config["training"]["batcher"]})["batcher"]
+        batches = [list(batch) for batch in itertools.islice(batcher(examples), updates + 1)]
+        pipes[name] = (nlp, nlp.resume_training(), config["training"]["accumulate_gradient"], batches)
+    for i in range(updates + 1):
+        for name, (nlp, sgd, parts, batches) in pipes.items():
+            start = time.process_time()
+            for part in subdivide_batch(batches[i], parts):
+                nlp.update(part, drop=0.1, sgd=False, losses={})
+            for _, pipe in nlp.pipeline:
+                pipe.finish_update(sgd)
+            if i:
+                times[name] += time.process_time() - start
+        words += sum(len(eg.predicted) for eg in batches[i]) if i else 0
+    return {name: 1000 * seconds / words for name, seconds in times.items()}
+
+
 def speed(pipelines, docs, repeats=3):
     """Words per second of each pipeline over the same texts, in alternation; the median."""
     words = sum(len(doc) for doc in docs)
@@ -209,10 +239,15 @@ def main():
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="override settings of the config")
     parser.add_argument("--bf16", action="store_true", help="train every system with bfloat16 matrix products")
     parser.add_argument("--show", action="store_true", help="show the training log")
+    parser.add_argument("--training-speed", action="store_true", help="only compare the cost of updates, in alternation")
     parser.add_argument("--output", type=Path, help="append results to this JSONL file")
     args = parser.parse_args()
     files = [args.data / name for name in FILES[args.corpus]]
     overrides = {key: json.loads(value) for key, _, value in (item.partition("=") for item in args.set)}
+    if args.training_speed:
+        for name, cost in training_speed(args.system, files, overrides, args.bf16).items():
+            print(f"{name:<16} {cost:.3f} CPU ms a word")
+        return
     pipelines = {}
     print(
         f"{'system':<16} {'seed':>4} {'CPU s':>8} {'dev F1':>7} {'test F1':>8} {'test P':>7} {'test R':>7} {'ECE':>6}",
