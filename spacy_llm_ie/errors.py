@@ -89,6 +89,9 @@ class Errors(metaclass=_Coded):
     E312 = "{where}: expected a number, a tab, and Other or one of these with (e1,e2) or (e2,e1) behind it: {relations}. Found {line!r}. TEST_FILE_KEY.TXT of the release has no directions: take TEST_FILE_FULL.TXT."
     E313 = "{where}: the id {id} is given twice. Each id stands in one line."
     E314 = "The reference '{text}' has {count} relation(s), {between} of them between its two entities NOMINAL. Expected one there at most, and no other. For other data than SemEval-2010 Task 8, use @scorers = \"spacy-llm-ie.relation_scorer.v1\"."
+    E320 = "The pipeline has no component whose thresholds can be searched. It has: {found}; expected an ie_relations or ie_arguments."
+    E321 = "'{name}' is no ie_relations and no ie_arguments of this pipeline. Give one of these with --component: {known}."
+    E322 = "{path} has no {layer} to compare '{name}' with: {annotated} of its {count} document(s) are annotated with {layer}, and those have none that count. Use held-out documents that have some."
 
     # 4xx events
     E401 = "The entity label '{label}' begins with '{mark}', by which '{name}' tells triggers from entities. Rename it in the training data."
@@ -138,6 +141,7 @@ class Warnings(metaclass=_Coded):
     # 3xx pairs and relations
     W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences), or the given schema does not join their types. They are not learned, and count as missed in the scores."
     W302 = "'{name}': {pairs} pair(s) of spans in {docs} document(s) were not scored: a document has more than max_pairs = {most}. The closest were kept. Raise max_pairs, or narrow [components.{name}.candidates] max_distance."
+    W320 = "'{name}': config.cfg cannot hold {settings}, because a label has a character there that parts names from values, such as ':' or '='. Only {path} has the new values. They are in force when the pipeline is loaded; a pipeline that is trained anew from config.cfg will not have them."
 
     # 4xx events
     W401 = "'{name}': of {count} gold spans, {dropped} overlap a longer one{some} and {lost} do not fall on the pipeline's tokens. One tag sequence holds flat spans: these are not learned, and count as missed in the scores. Overlapping types can be given components of their own."

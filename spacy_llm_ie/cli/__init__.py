@@ -6,6 +6,7 @@ from spacy.cli._util import app
 from .calibrate import calibrate_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
+from .thresholds import thresholds_cli
 from .view import view_cli
 
 __all__ = ["ie_app"]
@@ -23,5 +24,6 @@ def ie() -> None:
 ie_app.command("convert")(convert_cli)
 ie_app.command("calibrate")(calibrate_cli)
 ie_app.command("evaluate")(evaluate_cli)
+ie_app.command("thresholds")(thresholds_cli)
 ie_app.command("view")(view_cli)
 app.add_typer(ie_app, name="ie", help=HELP)

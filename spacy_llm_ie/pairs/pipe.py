@@ -217,18 +217,22 @@ class PairPipe(ConfiguredPipe):
         docs (Iterable[Doc]): The documents.
         RETURNS (List[List[FoundPair]]): One list a document, in order; in it, by head and tail.
         """
+        return [self.decode(*found) for found in self.probabilities(docs)]
+
+    def probabilities(self, docs: Iterable[Doc]) -> List[Tuple[Candidates, ndarray]]:
+        """The probability of each label for each candidate pair, which `decode` chooses from.
+
+        docs (Iterable[Doc]): The documents; not changed. A warning counts the pairs that `max_pairs` leaves out.
+        RETURNS (List[Tuple[Candidates, ndarray]]): One a document, in order: its candidates, and an array of shape (P, K), output 0
+            for no label.
+        """
         docs = list(docs)
         if get_scorer(self.model) is None:
             raise ValueError(SpacyErrors.E109.format(name=self.name))
         self._check_labels()
-        picked = [self.pick(doc, self.spans(doc)) for doc in docs]
-        left_out = [count for _, count in picked if count]
-        if left_out:
-            counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
-            warnings.warn(Warnings.W302.format(name=self.name, **counts), stacklevel=2)
-        found = [candidates for candidates, _ in picked]
+        found = self._pick_all(docs)
+        results = [(candidates, numpy.zeros((0, len(self.labels) + 1), dtype="float32")) for candidates in found]
         busy = [i for i, candidates in enumerate(found) if len(candidates.pairs)]
-        results: List[List[FoundPair]] = [[] for _ in docs]
         if not busy:
             return results
         self.check_upstream([docs[i] for i in busy])
@@ -236,11 +240,20 @@ class PairPipe(ConfiguredPipe):
         scores = torch.from_numpy(self.model.ops.to_numpy(self.model.predict(batch)))
         if not torch.isfinite(scores).all():
             raise ValueError(Errors.E210.format(name=self.name))
-        probabilities = pair_probabilities(scores, torch.from_numpy(allowed), self.cfg["several"]).numpy()
+        whole = pair_probabilities(scores, torch.from_numpy(allowed), self.cfg["several"]).numpy()
         sizes = numpy.cumsum([len(found[i].pairs) for i in busy])[:-1]
-        for i, part in zip(busy, numpy.split(probabilities, sizes)):
-            results[i] = self.decode(found[i], part)
+        for i, part in zip(busy, numpy.split(whole, sizes)):
+            results[i] = (found[i], part)
         return results
+
+    def _pick_all(self, docs: Sequence[Doc]) -> List[Candidates]:
+        """The candidates of documents, with a warning (W302) that counts what the budget leaves out."""
+        picked = [self.pick(doc, self.spans(doc)) for doc in docs]
+        left_out = [count for _, count in picked if count]
+        if left_out:
+            counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
+            warnings.warn(Warnings.W302.format(name=self.name, **counts), stacklevel=4)
+        return [candidates for candidates, _ in picked]
 
     def decode(self, candidates: Candidates, probabilities: ndarray) -> List[FoundPair]:
         """Choose the labels of the pairs of one document.

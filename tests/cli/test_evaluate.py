@@ -38,14 +38,14 @@ def test_scores_stand_beside_a_baseline(model, tmp_path, capsys):
     shutil.copytree(model, folder)
     plot, output = tmp_path / "plots" / "r.png", tmp_path / "m" / "metrics.json"
     metrics = evaluate(str(folder), NEWSWIRE / "dev.jsonl", train=NEWSWIRE / "train.jsonl", output=output, plot=plot, card=True)
-    assert json.loads(output.read_text(encoding="utf8"))["data"]["test"]["documents"] == 60
+    assert json.loads(output.read_text(encoding="utf8"))["data"]["test"]["documents"] == 85
     assert plot.read_bytes().startswith(b"\x89PNG")
     out = capsys.readouterr().out
     assert "baseline F1" in out
     assert "PERSON" in out
     assert metrics["versions"]["spacy"] == spacy.__version__
     notes = json.loads((folder / "meta.json").read_text(encoding="utf8"))["notes"]
-    assert "Trained on 360 documents" in notes
+    assert "Trained on 710 documents" in notes
     assert f"|{100 * metrics['scores']['ents_f']:.1f}|" in notes
     direct = spacy.load(model).evaluate(list(create_corpus_v1(NEWSWIRE / "dev.jsonl")(spacy.blank("en"))))
     assert metrics["scores"]["ents_f"] == pytest.approx(direct["ents_f"])

@@ -3,13 +3,14 @@ import warnings
 import numpy
 import pytest
 import spacy
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 from transformers import BertTokenizerFast, RobertaConfig, RobertaModel
 
 from spacy_llm_ie.encode.batches import plan_passes
-from spacy_llm_ie.encode.spans import WordpieceSpans
+from spacy_llm_ie.encode.spans import WordpieceSpans, configure_wordpiece_spans
 from spacy_llm_ie.encode.transformer import (
     WindowTransformer,
     build_transformer_model_v1,
@@ -343,3 +344,28 @@ def test_slow_tokenizer(bert):
 def test_registered():
     spacy.blank("en")
     assert spacy.registry.architectures.get("spacy-llm-ie.TransformerModel.v1") is build_transformer_model_v1
+
+
+def test_bfloat16_is_for_training_only_and_close_to_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.encode.transformer.has_bfloat16", lambda: True)
+    path = make_tiny_bert(tmp_path)
+    get_spans = configure_wordpiece_spans(50, 40)
+    models = [build_transformer_model_v1(path, get_spans, bfloat16_training=half) for half in (False, True)]
+    docs = [spacy.blank("en")("the company agreed to buy a bank"), spacy.blank("en")("shares rose")]
+    found, gradients = [], []
+    for model in models:
+        model.initialize(X=docs)
+        model.transformer.eval()
+        torch.manual_seed(0)
+        monkeypatch.setattr(model.transformer, "train", lambda mode=True: None)  # no dropout
+        output, backprop = model.begin_update(docs)
+        found.append(output.model_output.last_hidden_state.detach())
+        assert found[-1].dtype == torch.float32
+        arrays = [[numpy.ones_like(data.model_output.last_hidden_state)] for data in output.doc_data]
+        backprop(output.unsplit_by_doc(arrays))
+        gradients.append([p.grad for p in model.transformer.parameters() if p.grad is not None])
+    assert not torch.equal(*found)
+    assert torch.allclose(*found, atol=0.1)
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    predicted = [model.predict(docs).model_output.last_hidden_state for model in models]
+    assert torch.equal(*predicted)
