@@ -1,6 +1,6 @@
 """How many triggers and arguments one tag sequence cannot hold: spans of different labels that overlap, by corpus.
 
-    python benchmarks/overlaps.py --data PATH     # the folder that holds phee/ and fewfc-zh/
+python benchmarks/overlaps.py --data PATH     # the folder that holds phee/ and fewfc-zh/
 """
 
 import argparse

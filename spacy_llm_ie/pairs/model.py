@@ -36,8 +36,6 @@ def build_pair_classifier_v1(
 ) -> PairModelT:
     """Build the model of `ie_relations` and `ie_arguments`: scores of labels for pairs of spans.
 
-    docs/benchmarks.md has what each part is worth.
-
     tok2vec (Model[List[Doc], List[Floats2d]]): Token vectors: a transformer listener, spaCy's CNN, or any other.
     hidden_size (int): Width of the layers above the token vectors.
     label_size (int): Width of the vectors for the labels of spans; 0: labels are not looked at.

@@ -25,6 +25,8 @@ from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
 
 SOURCES = ("gold", "predicted", "mix")
+# What the label table is made from.
+TABLE_SETTINGS = ("labels", "span_labels", "label_filter", "schema", "learned_schema", "symmetric")
 
 
 class FoundPair(NamedTuple):
@@ -112,11 +114,9 @@ class PairPipe(ConfiguredPipe):
     @property
     def table(self) -> LabelTable:
         """RETURNS (LabelTable): Numbers of labels, and which fit which types."""
-        schema = None
-        if self.cfg["label_filter"]:
-            schema = self.full_schema()
-        key = (self.labels, tuple(self.cfg["span_labels"]), repr(schema))
+        key = repr([self.cfg.get(setting) for setting in TABLE_SETTINGS])
         if self._table[0] != key:
+            schema = self.full_schema() if self.cfg["label_filter"] else None
             self._table = (key, LabelTable(self.labels, self.cfg["span_labels"], schema))
         return self._table[1]
 
@@ -197,18 +197,19 @@ class PairPipe(ConfiguredPipe):
         spans (Iterable[SpanT]): Its spans, in any order.
         RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
         """
-        ordered = sorted(set(spans))
-        rows = self.table.rows(ordered)
+        ordered, table = sorted(set(spans)), self.table
+        rows = table.rows(ordered)
         pairs = self.candidates(doc, rows[:, :2], *self.ends(ordered))
-        pairs = pairs[self.table.mask(rows, pairs)[:, 1:].any(axis=1)]
+        pairs = pairs[table.mask(rows, pairs)[:, 1:].any(axis=1)]
         kept = closest(rows, pairs, self.cfg["max_pairs"])
         return Candidates(ordered, kept), len(pairs) - len(kept)
 
     def _batch(self, docs: List[Doc], candidates: Sequence[Candidates]) -> Tuple[PairBatch, ndarray]:
         """What the model takes, and the mask of allowed labels of all pairs. Shape: (P, K)."""
-        rows = [self.table.rows(found.spans) for found in candidates]
+        table = self.table
+        rows = [table.rows(found.spans) for found in candidates]
         pairs = [found.pairs for found in candidates]
-        masks = [self.table.mask(r, p) for r, p in zip(rows, pairs)]
+        masks = [table.mask(r, p) for r, p in zip(rows, pairs)]
         return PairBatch(docs, rows, pairs), numpy.concatenate(masks) if masks else numpy.zeros((0, 1), dtype=bool)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[FoundPair]]:
@@ -270,11 +271,10 @@ class PairPipe(ConfiguredPipe):
         if not self.cfg["several"]:
             best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
             chosen &= numpy.arange(chosen.shape[1]) == best[:, None]
-        result = []
-        for row, output in zip(*(x.tolist() for x in numpy.nonzero(chosen))):
-            head, tail = (candidates.spans[i] for i in candidates.pairs[row])
-            result.append(FoundPair(head, tail, self.labels[output - 1], float(probabilities[row, output])))
-        return result
+        rows, outputs = numpy.nonzero(chosen)
+        found = zip(candidates.pairs[rows].tolist(), outputs.tolist(), probabilities[rows, outputs].tolist())
+        spans, labels = candidates.spans, self.labels
+        return [FoundPair(spans[head], spans[tail], labels[output - 1], score) for (head, tail), output, score in found]
 
     def _reached(self, probabilities: ndarray) -> ndarray:
         """Which labels are probable enough. RETURNS (ndarray): Shape (P, K); output 0, no label, never is."""

@@ -175,7 +175,7 @@ def test_registered_reader_in_a_config(tmp_path):
         with pytest.raises(ValueError, match="(?i)corpus"):
             registry.resolve({"corpus": {**config["corpus"], **bad}})
     assert list(inspect.signature(create_corpus_v1).parameters) == [
-        *("path", "max_length", "limit", "augmenter", "shuffle", "seed")
+        *("path", "max_length", "limit", "augmenter", "shuffle", "seed", "given")
     ]
 
 

@@ -11,10 +11,10 @@ from thinc.api import Adam
 
 from spacy_llm_ie.ner.decoding import keep_surest
 from spacy_llm_ie.ner.model import get_crf
-from spacy_llm_ie.shim import parameter_keys
 from spacy_llm_ie.ner.scorer import expected_calibration_error, reliability
 from spacy_llm_ie.ner.targets import allowed_tags
 from spacy_llm_ie.schemes import SCHEMES
+from spacy_llm_ie.shim import parameter_keys
 
 TEXTS = [
     ("Ada Quill joined Arlen Foods in Omaha .", [(0, 9, "PERSON"), (17, 28, "ORG"), (32, 37, "GPE")]),

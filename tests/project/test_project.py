@@ -32,7 +32,7 @@ def test_a_shipped_config_fills_loads_and_learns(path):
     assert nlp.config.interpolate()["training"]["seed"] == 0
     examples = list(create_corpus_v1(ROOT / "assets" / "newswire" / "dev.jsonl", limit=8)(nlp))
     sgd = nlp.initialize(lambda: examples)
-    sgd.learn_rate = 1e-3
+    sgd.learn_rate = 1e-4 if "transformer" in nlp.pipe_names else 1e-3
     losses = [nlp.update(examples, sgd=sgd) for _ in range(4)]
     for name in nlp.pipe_names:
         assert losses[-1][name] < losses[0][name] or not name.startswith("ie_")
@@ -74,7 +74,7 @@ def test_all_commands_of_the_project_in_a_fresh_clone(tmp_path):
     assert (clone / "metrics" / "joint_cnn_reliability.png").stat().st_size > 5000
     card = next(clone.glob("packages/*/README.md")).read_text(encoding="utf8")
     assert "How it was trained, and how it scores" in card
-    assert "710 documents" in card
+    assert "718 documents" in card
     assert "Cupertino" in out
     assert "probability" in out
     assert "relation" in out
