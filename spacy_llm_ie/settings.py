@@ -1,10 +1,11 @@
 """What all our trainable components share: settings that are saved, and that `spacy.load(..., config=...)` may override."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, Optional, TypeVar, Union
+from typing import Any, Dict, Iterable, List, Optional, TypeVar, Union
 
 from spacy.pipeline import TrainablePipe
-from thinc.api import Optimizer
+from spacy.training import Example, validate_examples
+from thinc.api import Optimizer, set_dropout_rate
 
 from .errors import Errors
 from .optimizer import ScaledOptimizer
@@ -37,6 +38,38 @@ class ConfiguredPipe(TrainablePipe):
             if setting in settings and settings[setting] <= 0:
                 raise ValueError(Errors.E208.format(name=self.name, setting=setting, found=settings[setting]))
         self.cfg = {**learned, **settings, "given": dict(settings)}
+
+    def learn(self, examples: List[Example]) -> float:
+        """Pass the gradients of a batch back, some of whose documents have tokens. RETURNS (float): The loss."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. Documents without the annotation that is learned teach nothing; those marked in part, what is marked.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Dropout rate.
+        sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
+        losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        if not any(len(example.predicted) for example in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        losses[self.name] += self.learn(examples)
+        if sgd not in (None, False):
+            self.finish_update(sgd)
+        return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Update the parameters; those of the head with `learn_rate_factor` times the learning rate.

@@ -9,9 +9,8 @@ from numpy import ndarray
 from spacy.errors import Errors as SpacyErrors
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import Errors
@@ -175,38 +174,14 @@ class CrfTaggerPipe(ConfiguredPipe):
             if probability > 0
         ]
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch. Documents without entity annotation teach nothing; those marked in part, what is marked.
-
-        examples (Iterable[Example]): The batch.
-        drop (float): Dropout rate.
-        sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
-        losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
-        RETURNS (Dict[str, float]): The losses.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, f"{type(self).__name__}.update")
-        if not any(len(example.predicted) for example in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
+    def learn(self, examples: List[Example]) -> float:
+        """Pass the gradients of a batch back, those of the CRF's own parameters too. RETURNS (float): The loss."""
         scores, backprop = self.model.begin_update([example.predicted for example in examples])
         loss, gradients, parameters = self._loss(examples, scores)
         for parameter, gradient in zip(get_crf(self.model).parameters(), parameters):
             parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         backprop(gradients)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return loss
 
     def get_loss(self, examples: Iterable[Example], scores: List[Floats2d]) -> Tuple[float, List[Floats2d]]:
         """The negative log-likelihood of the gold annotation, per annotated token, times `loss_weight`, and its gradient.

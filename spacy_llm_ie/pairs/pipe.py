@@ -10,9 +10,9 @@ from numpy import ndarray
 from spacy.errors import Errors as SpacyErrors
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Optimizer, set_dropout_rate, xp2torch
+from thinc.api import xp2torch
 from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
@@ -290,37 +290,13 @@ class PairPipe(ConfiguredPipe):
 
     # Learning.
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch. Documents without annotation of this kind teach nothing.
-
-        examples (Iterable[Example]): The batch.
-        drop (float): Dropout rate.
-        sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
-        losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
-        RETURNS (Dict[str, float]): The losses.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, f"{type(self).__name__}.update")
-        if not any(len(example.predicted) for example in examples):
-            return losses
-        set_dropout_rate(self.model, drop)
+    def learn(self, examples: List[Example]) -> float:
+        """Pass the gradients of a batch back. RETURNS (float): The loss."""
         batch, allowed, gold = self._training_batch(examples)
         scores, backprop = self.model.begin_update(batch)
         loss, gradient = self._loss(scores, allowed, gold)
         backprop(gradient)
-        if sgd not in (None, False):
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return loss
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
         """The loss of the candidate pairs (see `pair_loss`), times `loss_weight`, and its gradient.

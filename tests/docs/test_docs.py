@@ -56,6 +56,7 @@ def test_python_blocks(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if has(p, "bash")], ids=lambda p: p.name)
+@pytest.mark.slow  # each command starts spaCy anew
 def test_bash_blocks(page, tmp_path):
     (tmp_path / "assets").mkdir()
     shutil.copytree(ROOT / "assets" / "newswire", tmp_path / "assets" / "newswire")
