@@ -152,7 +152,7 @@ def main():
     parser.add_argument("--data", type=Path, default=ROOT / "assets" / "newswire", help="folder of the corpus")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--pipes", nargs="+", help="only these components")
+    parser.add_argument("--pipes", nargs="+", help="only these components; entities and triggers are given where theirs are missing")
     parser.add_argument("--separate", action="store_true", help="train one pipeline a component")
     parser.add_argument("--test", action="store_true", help="score the test set")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="override settings of the config")
@@ -164,7 +164,10 @@ def main():
     given = args.set
     args.set = {key: json.loads(value) for key, _, value in (item.partition("=") for item in given)}
     corpus = dict(CORPORA[args.corpus])
-    corpus["pipes"] = tuple(args.pipes or corpus["pipes"])
+    if args.pipes:  # what the others would have found is given
+        corpus["pipes"] = tuple(args.pipes)
+        missing = [given for name, given in (("ie_ner", "entities"), ("ie_triggers", "triggers")) if name not in args.pipes]
+        corpus["given"] = [*corpus.get("given", []), *missing]
     with tempfile.TemporaryDirectory() as folder:
         paths = read_corpus(corpus, args.data, Path(folder))
         for seed in args.seeds:
@@ -174,7 +177,7 @@ def main():
                 way = "separate" if args.separate else "joint"
                 print(f"{args.corpus} {way} seed {seed} {split}, {seconds:.0f} CPU s, {' '.join(given)}: {shown}", flush=True)
                 if args.output:
-                    row = {"corpus": args.corpus, "way": way, "seed": seed, "split": split, "seconds": seconds, "set": given}
+                    row = {"corpus": args.corpus, "pipes": corpus["pipes"], "way": way, "seed": seed, "split": split, "seconds": seconds, "set": given}
                     with args.output.open("a", encoding="utf8") as file:
                         file.write(json.dumps({**row, "epochs": args.epochs, **shown}) + "\n")
             if args.save:
