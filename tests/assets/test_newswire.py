@@ -39,7 +39,7 @@ def test_files_are_what_the_sources_say():
 
 def test_size_and_variety(corpus, records):
     assert len(records) >= 400
-    assert {split: len(corpus[split]) for split in SPLITS} == {"train": 718, "dev": 85, "test": 85}
+    assert {split: len(corpus[split]) for split in SPLITS} == {"train": 755, "dev": 85, "test": 85}
     styles = Counter(record["meta"]["style"] for record in records)
     assert set(styles) == set(build.STYLES)
     assert min(styles.values()) >= 30

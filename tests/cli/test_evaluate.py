@@ -45,7 +45,7 @@ def test_scores_stand_beside_a_baseline(model, tmp_path, capsys):
     assert "PERSON" in out
     assert metrics["versions"]["spacy"] == spacy.__version__
     notes = json.loads((folder / "meta.json").read_text(encoding="utf8"))["notes"]
-    assert "Trained on 718 documents" in notes
+    assert "Trained on 755 documents" in notes
     assert f"|{100 * metrics['scores']['ents_f']:.1f}|" in notes
     direct = spacy.load(model).evaluate(list(create_corpus_v1(NEWSWIRE / "dev.jsonl")(spacy.blank("en"))))
     assert metrics["scores"]["ents_f"] == pytest.approx(direct["ents_f"])

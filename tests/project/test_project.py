@@ -74,7 +74,7 @@ def test_all_commands_of_the_project_in_a_fresh_clone(tmp_path):
     assert (clone / "metrics" / "joint_cnn_reliability.png").stat().st_size > 5000
     card = next(clone.glob("packages/*/README.md")).read_text(encoding="utf8")
     assert "How it was trained, and how it scores" in card
-    assert "718 documents" in card
+    assert "755 documents" in card
     assert "Cupertino" in out
     assert "probability" in out
     assert "relation" in out
