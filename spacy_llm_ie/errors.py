@@ -107,6 +107,14 @@ class Errors(metaclass=_Coded):
     E508 = "Setting {setting} = {value!r} of spacy-llm-ie.TransformerModel.v1 cannot be used. Expected {expected}."
     E509 = "The transformer has no weights yet. Call nlp.initialize(), or load a trained pipeline with spacy.load(), before you use it."
     E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
+    E520 = "No backend '{backend}' with precision '{precision}'. Known: {known}."
+    E521 = "The encoder of this pipeline runs in {backend}, and that is not installed. Install it: pip install {package}"
+    E522 = 'An encoder is exported with onnx and onnxruntime, and one of them is not installed. Install them: pip install "spacy-llm-ie[compress]"'
+    E523 = "The encoder ({kind}) cannot be exported as ONNX: {problem}"
+    E524 = 'spacy-llm-ie.CompiledTransformer.v1 has no encoder. Make such a pipeline with: python -m spacy ie compress PIPELINE OUTPUT. To train one, use @architectures = "spacy-llm-ie.TransformerModel.v1" instead.'
+    E525 = "An exported encoder cannot be trained. Train the pipeline that it was made from and compress it again; or add the transformer to frozen_components and annotating_components in [training], to train the other components on its vectors."
+    E530 = "A pipeline to compress has one transformer component that torch runs; found {found} in {pipeline}. Train one with configs/joint.cfg, say; a pipeline that is compressed already is compressed again from what it was made from."
+    E531 = "'{name}' pools the word pieces of a token with {pooling}; a compressed encoder gives the mean over a token's pieces only. Train with pooling = reduce_mean.v1."
 
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'
