@@ -139,21 +139,14 @@ def split_docs(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
 
 def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
     texts = [doc.text for doc in docs]
-    encoding = tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    encodings = _encode(tokenizer, texts)
     # One more character between documents keeps them apart.
     bases = numpy.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
     table = numpy.concatenate([doc.to_array([IDX, LENGTH]) for doc in docs]).astype("int64")
     starts = table[:, 0] + numpy.repeat(bases, [len(doc) for doc in docs])
-    counts = [len(ids) for ids in encoding["input_ids"]]
-    ids = numpy.fromiter(chain.from_iterable(encoding["input_ids"]), dtype="int64", count=sum(counts))
-    offsets = chain.from_iterable(chain.from_iterable(encoding["offset_mapping"]))
+    counts = [len(encoding) for encoding in encodings]
+    ids = numpy.fromiter(chain.from_iterable(e.ids for e in encodings), dtype="int64", count=sum(counts))
+    offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
     chars = numpy.fromiter(offsets, dtype="int64", count=2 * len(ids)).reshape(-1, 2)
     begin, end = (chars + numpy.repeat(bases, counts)[:, None]).T
     first = numpy.searchsorted(starts, begin, side="right") - 1
@@ -163,6 +156,19 @@ def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
     first = first + (in_space & (numpy.append(starts, -1)[first + 1] == begin + 1))
     last = numpy.where(solid, numpy.searchsorted(starts, end - 1, side="right") - 1, first)
     return Pieces.from_tokens(ids, first, last, solid, n_tokens=len(starts))
+
+
+def _encode(tokenizer: Any, texts: List[str]) -> List[Any]:
+    """Split texts with what is inside a fast tokenizer: the same pieces, without packing them into tensors and dictionaries.
+
+    RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
+    """
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None:  # left behind by somebody who used the tokenizer for something else
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend.encode_batch(texts, add_special_tokens=False)
 
 
 def _split_slow(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:

@@ -24,6 +24,7 @@ from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, clos
 from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
 
+NO_PAIRS = numpy.zeros((0, 2), dtype="int64")
 SOURCES = ("gold", "predicted", "mix")
 # What the label table is made from.
 TABLE_SETTINGS = ("labels", "span_labels", "label_filter", "schema", "learned_schema", "symmetric")
@@ -190,16 +191,21 @@ class PairPipe(ConfiguredPipe):
 
     # Finding pairs.
 
-    def pick(self, doc: Doc, spans: Iterable[SpanT]) -> Tuple[Candidates, int]:
+    def pick(self, doc: Doc, spans: Iterable[SpanT], table: Optional[LabelTable] = None) -> Tuple[Candidates, int]:
         """The candidate pairs of spans: near each other, and of types that a label joins.
 
         doc (Doc): The document.
         spans (Iterable[SpanT]): Its spans, in any order.
+        table (Optional[LabelTable]): `self.table`, which takes a while to look up.
         RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
         """
-        ordered, table = sorted(set(spans)), self.table
+        ordered = sorted(set(spans))
+        heads, tails = self.ends(ordered)
+        if len(ordered) < 2 or not len(heads) or not len(tails):
+            return Candidates(ordered, NO_PAIRS), 0
+        table = table or self.table
         rows = table.rows(ordered)
-        pairs = self.candidates(doc, rows[:, :2], *self.ends(ordered))
+        pairs = self.candidates(doc, rows[:, :2], heads, tails)
         pairs = pairs[table.mask(rows, pairs)[:, 1:].any(axis=1)]
         kept = closest(rows, pairs, self.cfg["max_pairs"])
         return Candidates(ordered, kept), len(pairs) - len(kept)
@@ -249,7 +255,8 @@ class PairPipe(ConfiguredPipe):
 
     def _pick_all(self, docs: Sequence[Doc]) -> List[Candidates]:
         """The candidates of documents, with a warning (W302) that counts what the budget leaves out."""
-        picked = [self.pick(doc, self.spans(doc)) for doc in docs]
+        table = self.table
+        picked = [self.pick(doc, self.spans(doc), table) for doc in docs]
         left_out = [count for _, count in picked if count]
         if left_out:
             counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
@@ -267,6 +274,8 @@ class PairPipe(ConfiguredPipe):
         probabilities (ndarray): Shape (P, K), output 0 for no label.
         RETURNS (List[FoundPair]): In the order of the pairs.
         """
+        if not len(probabilities):
+            return []
         chosen = self._reached(probabilities)
         if not self.cfg["several"]:
             best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
@@ -324,7 +333,7 @@ class PairPipe(ConfiguredPipe):
         for example in examples:
             gold = self.gold(example)
             if gold is None:
-                candidates = Candidates([], numpy.zeros((0, 2), dtype="int64"))
+                candidates = Candidates([], NO_PAIRS)
                 gold = GoldPairs([], {})
             else:
                 candidates, _ = self.pick(example.predicted, self._training_spans(example, gold))
