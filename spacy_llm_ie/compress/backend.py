@@ -17,6 +17,7 @@ from .export import export_onnx
 from .quantize import quantize_products, quantize_weights
 
 ARCHITECTURE = "spacy-llm-ie.CompiledTransformer.v1"
+FACTORY = "ie_encoder"
 CLEANER = "ie_cleaner"
 
 
@@ -86,8 +87,8 @@ def save_compiled(nlp: Language, name: str, compiled: Model, output: Path, keep_
     finally:
         pipe.model = model
     config = Config().from_disk(output / "config.cfg", interpolate=False)
-    block = config["components"][name]["model"]
-    config["components"][name]["model"] = _compiled_block(block, compiled)
+    block = config["components"][name]
+    config["components"][name] = {**block, "factory": FACTORY, "model": _compiled_block(block["model"], compiled)}
     if not keep_vectors and CLEANER not in config["components"]:
         config["nlp"]["pipeline"] = [*config["nlp"]["pipeline"], CLEANER]
         settings = {"attrs": {"_.trf_data": None}, "silent": True}
