@@ -115,6 +115,8 @@ class Errors(metaclass=_Coded):
     E525 = "An exported encoder cannot be trained. Train the pipeline that it was made from and compress it again; or add the transformer to frozen_components and annotating_components in [training], to train the other components on its vectors."
     E530 = "A pipeline to compress has one transformer component that torch runs; found {found} in {pipeline}. Train one with configs/joint.cfg, say; a pipeline that is compressed already is compressed again from what it was made from."
     E531 = "'{name}' pools the word pieces of a token with {pooling}; a compressed encoder gives the mean over a token's pieces only. Train with pooling = reduce_mean.v1."
+    E532 = "{path} has no documents with words, and so nothing to measure with. Give the development data of the pipeline, .spacy or .jsonl."
+    E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
 
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'

@@ -4,6 +4,7 @@ import typer
 from spacy.cli._util import app
 
 from .calibrate import calibrate_cli
+from .compress import compress_cli
 from .convert import convert_cli
 from .evaluate import evaluate_cli
 from .thresholds import thresholds_cli
@@ -23,6 +24,7 @@ def ie() -> None:
 
 ie_app.command("convert")(convert_cli)
 ie_app.command("calibrate")(calibrate_cli)
+ie_app.command("compress")(compress_cli)
 ie_app.command("evaluate")(evaluate_cli)
 ie_app.command("thresholds")(thresholds_cli)
 ie_app.command("view")(view_cli)

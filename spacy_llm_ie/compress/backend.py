@@ -52,14 +52,17 @@ def export_encoder(model: TransformerModel, backend: str, precision: str) -> byt
     return weights
 
 
-def compile_transformer(model: TransformerModel, weights: bytes, backend: str, precision: str) -> CompiledTransformer:
+def compile_transformer(
+    model: TransformerModel, weights: bytes, backend: str, precision: str, threads: int = 0
+) -> CompiledTransformer:
     """Make the model of a transformer component around an exported encoder.
 
     model (TransformerModel): The model whose encoder was exported.
     weights (bytes): What `export_encoder` gave.
+    backend, precision, threads: See `build_compiled_transformer_v1`.
     RETURNS (CompiledTransformer): The model.
     """
-    compiled = build_compiled_transformer_v1(model.attrs["get_spans"], backend, precision)
+    compiled = build_compiled_transformer_v1(model.attrs["get_spans"], backend, precision, threads)
     special = Frame.from_tokenizer(model.tokenizer).size
     settings = {"limit": longest_text(model.tokenizer, model.transformer, special)}
     compiled.shims[0].set(weights, model.tokenizer, settings)

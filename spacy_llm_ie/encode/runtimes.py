@@ -1,6 +1,7 @@
 """Programs that run an exported encoder. Each is an extra: imported where it is used, with an error that names the pip command."""
 
 import importlib
+import importlib.util
 import io
 import os
 from typing import Any, Dict, List, Type
@@ -35,6 +36,11 @@ class Runtime:
         RETURNS (ndarray): The vectors of the last layer, as float32. Shape: (R, P, D).
         """
         raise NotImplementedError
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        """Whether the runtime can be imported."""
+        return importlib.util.find_spec(cls.package) is not None
 
     @classmethod
     def load_package(cls) -> Any:
