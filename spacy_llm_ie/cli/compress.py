@@ -1,5 +1,6 @@
 """python -m spacy ie compress: a trained pipeline becomes a smaller and quicker one, with a report of what that costs."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -77,6 +78,7 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else it warns whenever a process is started
     nlp = spacy.load(pipeline)
     choices = list_choices(backend, precision)
     with tempfile.TemporaryDirectory() as folder:

@@ -169,9 +169,10 @@ def forward(model: CompiledTransformer, docs: Iterable[Doc], is_train: bool) -> 
     docs = list(docs)
     if not any(len(doc) for doc in docs):
         return FullTransformerBatch.empty(len(docs)), lambda gradient: docs
+    runtime = model.runtime  # first, as OpenVINO forks, and tokenizers that ran before warn of that
     limit = model.shims[0].settings["limit"]
     windows = cut_docs(partial(split_docs, model.tokenizer), limit, model.frame, model.get_spans, docs)
-    vectors = encode_windows(model.runtime, model.frame, windows, model.max_pieces)
+    vectors = encode_windows(runtime, model.frame, windows, model.max_pieces)
     return TokenBatch(vectors, [len(doc) for doc in docs]), lambda gradient: docs
 
 
@@ -216,8 +217,10 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
     counts (Ints1d): Rows of each group; a group without rows has zeros. Shape: (T,).
     RETURNS (Floats2d): Shape: (T, D).
     """
+    if not len(target):
+        return numpy.zeros((len(counts), vectors.shape[1]), dtype="float32")
     first = numpy.cumsum(counts) - counts
-    means = vectors[target[numpy.minimum(first, max(len(target) - 1, 0))]]
+    means = vectors[target[numpy.minimum(first, len(target) - 1)]]
     several = numpy.flatnonzero(counts > 1)
     if len(several):
         rows = numpy.repeat(first[several] - numpy.cumsum(counts[several]) + counts[several], counts[several])

@@ -3,13 +3,13 @@
 import importlib
 import importlib.util
 import io
-import os
+import warnings
 from typing import Any, Dict, List, Type
 
-import torch
 from numpy import ndarray
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
+from .processor import count_cores, has_bfloat16
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -80,13 +80,18 @@ class OpenVino(Runtime):
 
     name = "openvino"
     package = "openvino"
-    precisions = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+    precisions = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}
 
     def __init__(self, weights: bytes, precision: str, threads: int) -> None:
         package = self.load_package()
         core = package.Core()
+        hint = self.precisions[precision]
+        if hint == "bf16" and not has_bfloat16():
+            hint = "f32"
+            if precision == "bfloat16":
+                warnings.warn(Warnings.W520, stacklevel=2)
         settings = {
-            "INFERENCE_PRECISION_HINT": self.precisions[precision],
+            "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": threads or count_cores(),
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,
@@ -102,9 +107,3 @@ class OpenVino(Runtime):
 
 
 RUNTIMES: Dict[str, Type[Runtime]] = {runtime.name: runtime for runtime in (OnnxRuntime, OpenVino)}
-
-
-def count_cores() -> int:
-    """Processors that this process may use. RETURNS (int): 1 or more."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, torch.get_num_threads()))

@@ -24,6 +24,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from ..errors import Errors
 from .align import Frame, split_docs
 from .batches import WindowBatch, predict_rows, train_rows
+from .processor import has_bfloat16
 from .weights import resolve_weights
 from .windows import longest_text, split_into_windows
 
@@ -104,12 +105,6 @@ class Bfloat16:
             output = self.model(*args, **kwargs)
         full = {name: value.float() if isinstance(value, torch.Tensor) else value for name, value in output.items()}
         return type(output)(**full)
-
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); where it does not, float32 is faster."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 class SavedConfig:
