@@ -134,6 +134,7 @@ def test_token_vectors_are_the_mean_of_the_pieces(nlp, tmp_path, backend):
 def test_vectors_are_taken_out_at_the_end_unless_they_are_wanted(nlp, tmp_path):
     small = compiled(nlp, tmp_path / "small")
     assert small.pipe_names[-1] == CLEANER
+    assert small.config["components"]["transformer"]["model"]["@architectures"] == "spacy-llm-ie.CompiledTransformer.v1"
     assert small(TEXTS[0])._.trf_data is None
     assert CLEANER not in nlp.pipe_names
 
