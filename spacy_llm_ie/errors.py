@@ -152,6 +152,7 @@ class Warnings(metaclass=_Coded):
     # 3xx pairs and relations
     W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences), or the given schema does not join their types. They are not learned, and count as missed in the scores."
     W302 = "'{name}': {pairs} pair(s) of spans in {docs} document(s) were not scored: a document has more than max_pairs = {most}. The closest were kept. Raise max_pairs, or narrow [components.{name}.candidates] max_distance."
+    W303 = '\'{name}\' is to learn from predicted spans (train_on = "{source}"), and no component has looked for any in these documents. Add the components that it reads from to annotating_components in [training], the transformer that they listen to among them, or set train_on = "gold".'
     W320 = "'{name}': config.cfg cannot hold {settings}, because a label has a character there that parts names from values, such as ':' or '='. Only {path} has the new values. They are in force when the pipeline is loaded; a pipeline that is trained anew from config.cfg will not have them."
 
     # 4xx events

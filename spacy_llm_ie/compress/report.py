@@ -23,7 +23,9 @@ def table(before: Costs, after: Costs) -> List[RowT]:
         ("20 words, p95, ms", f"{before.p95:.1f}", f"{after.p95:.1f}", _ratio(before.p95, after.p95)),
     ]
     for task, value in before.scores.items():
-        rows.append((task, _points(value), _points(after.scores.get(task)), f"{0.0 - round(loss(before, after)[task], 1):+.1f}"))
+        rows.append(
+            (task, _points(value), _points(after.scores.get(task)), f"{0.0 - round(loss(before, after)[task], 1):+.1f}")
+        )
     if before.ece is not None and after.ece is not None:
         rows.append(("calibration error", f"{before.ece:.3f}", f"{after.ece:.3f}", f"{after.ece - before.ece:+.3f}"))
     return rows

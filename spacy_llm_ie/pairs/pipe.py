@@ -78,6 +78,10 @@ class PairPipe(ConfiguredPipe):
         """The spans of a document that may be paired. RETURNS (List[SpanT]): In any order."""
         raise NotImplementedError
 
+    def was_read(self, doc: Doc) -> bool:
+        """Whether the components before this one have looked for spans in a document, found or not."""
+        raise NotImplementedError
+
     def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
         """Which of the spans may be heads, and which tails. RETURNS: Indices."""
         raise NotImplementedError
@@ -330,6 +334,8 @@ class PairPipe(ConfiguredPipe):
     def _training_batch(self, examples: List[Example]) -> Tuple[PairBatch, ndarray, ndarray]:
         """Spans and pairs to learn from, allowed labels and gold labels. Documents without annotation have no pairs."""
         found, targets = [], []
+        if self.cfg["train_on"] != "gold" and not any(self.was_read(example.predicted) for example in examples):
+            warnings.warn(Warnings.W303.format(name=self.name, source=self.cfg["train_on"]), stacklevel=4)
         for example in examples:
             gold = self.gold(example)
             if gold is None:
