@@ -108,6 +108,22 @@ class Errors(metaclass=_Coded):
     E509 = "The transformer has no weights yet. Call nlp.initialize(), or load a trained pipeline with spacy.load(), before you use it."
     E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
 
+    # 52x compress: distillation
+    E520 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."
+    E521 = "The teacher of '{name}' tags in the scheme {found}, and '{name}' in {expected}. Tag paths of two schemes cannot be compared: set scheme = \"{found}\" in the student's [components.{name}]."
+    E522 = "'{name}' has labels that its teacher does not know: {unknown}. What a teacher does not know is not absent. Its labels: {labels}. Give the student these or some of these, and the others to a component of their own."
+    E523 = "The teacher lets a pair have several labels, and '{name}' gives each pair one. Initialise the student with the teacher's labels, which say so: [initialize.components.{name}.labels]."
+    E524 = "'{name}': the teacher's document has the tokens {teacher} and the student's {student}. Both need the same: make the teacher's document from the words of the student's."
+    E525 = (
+        "There is no component '{name}' in {whose}, which has: {known}. Check --teacher and [distillation.student_to_teacher]."
+    )
+    E526 = "The layers {found} cannot be taken from a transformer that has {available}. Give rising numbers from 0 to the last, such as 0,2,5; or one number, how many layers there shall be."
+    E527 = "Layers are taken from the teacher's transformer for the student's, and the {who} has no transformer component that can be used (the teacher's must be trained, the student's not yet initialised). It has: {found}."
+    E528 = "Expected one list of {count} layers in a {kind}, and found these lists: {found}. Layers of such a model cannot be taken; leave out --layers, and give the student a transformer by name."
+    E529 = "There is nothing to learn from: the config names no training corpus (--paths.train), and no texts were given (--texts)."
+    E530 = "The setting {name} of a distillation must be {expected}, and is {found}."
+    E531 = "{option} must be given as {expected}, and is {found!r}."
+
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'
     E602 = "There is nothing to draw: no predicted entity has a probability. Check that the pipeline has an ie_ner and that the test data has entities."
