@@ -12,12 +12,16 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 import srsly
 from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.loop import create_evaluation_callback, create_train_batches, train_while_improving, update_meta
-from spacy.util import fix_random_seed, load_model_from_config, registry, resolve_dot_names
+from spacy.util import fix_random_seed, load_model_from_config, registry
 from thinc.api import Config
 
-from ..data.corpus import create_corpus_v1
+from ..data.corpus import READERS, create_corpus_v1
+from ..data.files import find_files
+from ..data.jsonl import read_jsonl, record_to_doc
+from ..data.problems import Problems
 from ..errors import Errors
 from ..settings import Lesson
 from .facts import LabelMapT
@@ -167,22 +171,34 @@ def _check(settings: Settings) -> None:
 
 def read_gold(nlp: Language) -> List[Example]:
     """The training corpus of a config. RETURNS (List[Example]): Empty if its path is null."""
-    config = nlp.config.interpolate()
-    name = config["training"]["train_corpus"]
-    section = config
+    name = nlp.config["training"]["train_corpus"]
+    section = _find(nlp.config.interpolate(), name)
+    return [] if section.get("path", "") in (None, "") else list(_corpus(nlp, name)(nlp))
+
+
+def _corpus(nlp: Language, name: str) -> Callable[[Language], Iterable[Example]]:
+    """The reader of one corpus of a config; the others may have no path."""
+    return registry.resolve({"corpus": _find(nlp.config.interpolate(), name)})["corpus"]
+
+
+def _find(config: Dict[str, Any], name: str) -> Any:
     for part in name.split("."):
-        section = section[part]
-    if section.get("path", "") in (None, ""):
-        return []
-    return list(resolve_dot_names(config, [name])[0](nlp))
+        config = config[part]
+    return config
 
 
 def read_texts(nlp: Language, path: Optional[Path]) -> List[Example]:
     """Texts without their annotation. RETURNS (List[Example]): Nothing is known of the references."""
-    if path is None:
-        return []
-    words = (example.predicted for example in create_corpus_v1(path)(nlp))
-    return [Example(doc, doc.copy()) for doc in words]
+    docs: List[Doc] = []
+    problems = Problems()
+    for file in find_files(path, tuple(READERS)) if path is not None else ():
+        if file.suffix == ".jsonl":
+            for number, record in read_jsonl(file):
+                text = {key: value for key, value in record.items() if key == "text"}
+                docs.append(record_to_doc(text, nlp, where=f"{file.name}:{number}", problems=problems))
+        else:
+            docs.extend(example.predicted for example in create_corpus_v1(file)(nlp))
+    return [Example(doc, doc.copy()) for doc in docs if len(doc)]
 
 
 def _initialize(
@@ -215,7 +231,7 @@ def _train(student: TaughtPipeline, examples: List[Example], optimizer: Any, out
     nlp = student.nlp
     config = nlp.config.interpolate()
     T = registry.resolve(config["training"], schema=ConfigSchemaTraining)
-    (dev,) = resolve_dot_names(config, [T["dev_corpus"]])
+    dev = _corpus(nlp, T["dev_corpus"])
     steps = train_while_improving(
         student,
         optimizer,
@@ -259,9 +275,7 @@ def score_on_dev(
     teachers, plans, labels: Given for the score of the teachers, with the student's own scorers.
     RETURNS (Dict[str, Any]): As `nlp.evaluate` does.
     """
-    config = nlp.config.interpolate()
-    (dev,) = resolve_dot_names(config, [config["training"]["dev_corpus"]])
-    examples = list(dev(nlp))
+    examples = list(_corpus(nlp, nlp.config["training"]["dev_corpus"])(nlp))
     if not teachers:
         return nlp.evaluate(examples)
     write_answers(examples, teachers, plans, labels)
