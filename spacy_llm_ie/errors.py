@@ -123,6 +123,8 @@ class Errors(metaclass=_Coded):
     E529 = "There is nothing to learn from: the config names no training corpus (--paths.train), and no texts were given (--texts)."
     E530 = "The setting {name} of a distillation must be {expected}, and is {found}."
     E531 = "{option} must be given as {expected}, and is {found!r}."
+    E532 = "Hidden states are learned by an encoder that components listen to, and '{name}' has token vectors of its own. Put a transformer or tok2vec into the student and a listener into [components.{name}.model.tok2vec], or set hidden_weight to 0."
+    E533 = "No component of the student is taught the probabilities of a teacher's, so there are no hidden states to learn. Set hidden_weight to 0."
 
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'

@@ -32,6 +32,9 @@ def distil_cli(
         None, "--layers", "-l", help="Layers of the teacher's transformer: 0,2,5; or how many"
     ),
     heads: Optional[bool] = typer.Option(None, "--heads/--no-heads", help="Start from the teacher's heads where shapes agree"),
+    hidden_weight: Optional[float] = typer.Option(
+        None, "--hidden-weight", help="Of the distance of token vectors; 0: not learned"
+    ),
     label_map: List[str] = typer.Option([], "--label", "-L", help="THEIRS=OURS: rename hard entity labels; THEIRS= drops them"),
     code: Optional[str] = typer.Option(None, "--code", "-c", help="Python file with registered functions"),
     # fmt: on
@@ -40,6 +43,7 @@ def distil_cli(
     import_code(code)
     overrides = parse_config_overrides(ctx.args)
     options: Dict[str, Any] = {"temperature": temperature, "gold_weight": gold_weight, "heads": heads}
+    options["hidden_weight"] = hidden_weight
     options["layers"] = None if layers is None else read_layers(layers)
     options["student_to_teacher"] = read_pairs(names, "--student-to-teacher") or None
     options["label_map"] = read_pairs(label_map, "--label") or None

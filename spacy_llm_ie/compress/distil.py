@@ -25,6 +25,7 @@ from ..data.problems import Problems
 from ..errors import Errors
 from ..settings import Lesson
 from .facts import LabelMapT
+from .hidden import HiddenStates, add_hidden_states, remove_hidden_states
 from .start import copy_heads, take_layers
 from .teachers import Found, Teaching, ask_teachers, learn_from_documents, plan_teaching, write_answers
 
@@ -38,6 +39,8 @@ class Settings(NamedTuple):
     label_map (LabelMapT): New names of the entity labels of a teacher with hard labels; "" drops a label.
     layers (Sequence[int]): Layers of the teacher's transformer that the student's is made of; see `choose_layers`. None: its own.
     heads (bool): Start the components from the teacher's, where shapes agree.
+    hidden_weight (float): The weight of the distance between the token vectors of student and teacher; see `HiddenStates`. 0: they
+        are not compared.
     """
 
     temperature: float = 1.0
@@ -46,6 +49,7 @@ class Settings(NamedTuple):
     label_map: LabelMapT = {}
     layers: Sequence[int] = ()
     heads: bool = False
+    hidden_weight: float = 0.0
 
 
 DEFAULTS = Settings()
@@ -74,12 +78,25 @@ class TaughtPipeline:
     nlp (Language): The student.
     lessons (Mapping[int, Dict[str, Any]]): What the teachers say, by the identity of the example, by component.
     settings (Settings): Temperature and weight of the gold annotation.
+    hidden (Optional[HiddenStates]): Is updated after the components, and is no part of the pipeline.
     """
 
-    def __init__(self, nlp: Language, lessons: Mapping[int, Dict[str, Any]], settings: Settings) -> None:
+    def __init__(
+        self,
+        nlp: Language,
+        lessons: Mapping[int, Dict[str, Any]],
+        settings: Settings,
+        hidden: Optional[HiddenStates] = None,
+    ) -> None:
         self.nlp = nlp
         self.lessons = lessons
         self.settings = settings
+        self.hidden = hidden
+
+    @property
+    def pipeline(self) -> List[Tuple[str, Any]]:
+        """What the loop updates. RETURNS (List[Tuple[str, Any]]): The components, and the learner of hidden states."""
+        return [*self.nlp.pipeline, *([] if self.hidden is None else [(self.hidden.name, self.hidden)])]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.nlp, name)
@@ -104,7 +121,7 @@ class TaughtPipeline:
         examples, losses = list(examples), {} if losses is None else losses
         said = [self.lessons.get(id(example), {}) for example in examples]
         copies = [Example(example.predicted.copy(), example.reference) for example in examples]
-        for name, pipe in self.nlp.pipeline:
+        for name, pipe in self.pipeline:
             if name not in exclude and hasattr(pipe, "update"):
                 scores = [scores.get(name) for scores in said]
                 taught = any(score is not None for score in scores)
@@ -137,7 +154,7 @@ def distil(
     assigned (Optional[Mapping[str, int]]): Which teacher teaches single components.
     settings (Settings): How.
     say (Callable[[str], None]): Is told of each stage.
-    RETURNS (Distilled): ValueError (E525 to E531) if something does not fit.
+    RETURNS (Distilled): ValueError (E525 to E533) if something does not fit.
     """
     _check(settings)
     training = config.interpolate()["training"]
@@ -154,19 +171,33 @@ def distil(
     found = learn_from_documents(examples, teachers, plans, settings.label_map)
     optimizer = _initialize(nlp, teachers, plans, examples, settings, output)
     heads = copy_heads(teachers, nlp, plans) if settings.heads else {}
+    hidden = _listen(nlp, teachers, plans, settings.hidden_weight)
     say("The teachers read")
-    said = ask_teachers(nlp, examples, teachers, plans, settings.temperature)
+    said = ask_teachers(nlp, examples, teachers, plans, settings.temperature, hidden)
     lessons = {id(example): scores for example, scores in zip(examples, said)}
     say("The student learns")
-    _train(TaughtPipeline(nlp, lessons, settings), examples, optimizer, output)
+    _train(TaughtPipeline(nlp, lessons, settings, hidden), examples, optimizer, output)
+    if hidden is not None:
+        remove_hidden_states(nlp, hidden)
     return Distilled(nlp, plans, found, heads, {"gold": len(gold), "texts": len(raw)})
 
 
 def _check(settings: Settings) -> None:
     if settings.temperature <= 0:
         raise ValueError(Errors.E530.format(name="temperature", expected="a number above 0", found=settings.temperature))
+    if settings.hidden_weight < 0:
+        raise ValueError(Errors.E530.format(name="hidden_weight", expected="0 or more", found=settings.hidden_weight))
     if not 0 <= settings.gold_weight <= 1:
         raise ValueError(Errors.E530.format(name="gold_weight", expected="a number from 0 to 1", found=settings.gold_weight))
+
+
+def _listen(nlp: Language, teachers: Sequence[Language], plans: Sequence[Teaching], weight: float) -> Optional[HiddenStates]:
+    if not weight:
+        return None
+    soft = [plan for plan in plans if plan.pipe is not None]
+    if not soft:
+        raise ValueError(Errors.E533)
+    return add_hidden_states(nlp, soft[0].name, teachers[soft[0].teacher], soft[0].pipe, weight)
 
 
 def read_gold(nlp: Language) -> List[Example]:

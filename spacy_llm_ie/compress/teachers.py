@@ -18,6 +18,7 @@ from ..pairs.pipe import PairPipe
 from ..relations.pipe import RelationExtractor
 from ..settings import ConfiguredPipe
 from .facts import LabelMapT, copy_facts, copy_group, give_known, same_words
+from .hidden import HiddenStates
 
 BATCH_SIZE = 64
 # The kind of annotation that each component learns from.
@@ -121,6 +122,7 @@ def ask_teachers(
     teachers: Sequence[Language],
     plans: Sequence[Teaching],
     temperature: float = 1.0,
+    hidden: Optional[HiddenStates] = None,
 ) -> List[Dict[str, Any]]:
     """Let the teachers read each text once, and keep what they say of it for the whole training.
 
@@ -130,15 +132,20 @@ def ask_teachers(
     student (Language): Initialised.
     examples (Sequence[Example]): Predicted documents with the student's tokens, and the gold annotation, if there is any.
     temperature (float): Divides the teachers' scores.
+    hidden (Optional[HiddenStates]): Learns the token vectors of the component that teaches the first component.
     RETURNS (List[Dict[str, Any]]): One an example, in order: what `get_teacher_scores` gives, by component.
     """
     soft = [plan for plan in plans if plan.pipe is not None]
+    pupils: Dict[str, ConfiguredPipe] = {plan.name: student.get_pipe(plan.name) for plan in soft}
+    if hidden is not None:
+        soft.append(soft[0]._replace(name=hidden.name))
+        pupils[hidden.name] = hidden
     busy = sorted({plan.teacher for plan in soft})
     results: List[Dict[str, Any]] = []
     progress = tqdm(total=len(examples), desc="teachers", disable=None, leave=False)
     for batch in minibatch(examples if soft else (), BATCH_SIZE):
         docs = {k: list(teachers[k].pipe(same_words(eg.predicted, teachers[k].vocab) for eg in batch)) for k in busy}
-        said = _ask(student, batch, docs, teachers, soft, temperature)
+        said = _ask(pupils, batch, docs, teachers, soft, temperature)
         results.extend({name: scores[i] for name, scores in said.items()} for i in range(len(batch)))
         progress.update(len(batch))
     progress.close()
@@ -146,7 +153,7 @@ def ask_teachers(
 
 
 def _ask(
-    student: Language,
+    pupils: Dict[str, ConfiguredPipe],
     batch: List[Example],
     docs: Dict[int, List[Doc]],
     teachers: Sequence[Language],
@@ -157,9 +164,9 @@ def _ask(
     said: Dict[str, List[Any]] = {}
     for pairs in (False, True):
         if pairs:
-            _settle(student, batch, docs, soft)
+            _settle(pupils, batch, docs, soft)
         for plan in soft:
-            pipe = student.get_pipe(plan.name)
+            pipe = pupils[plan.name]
             if isinstance(pipe, PairPipe) is pairs:
                 read = [Example(example.predicted, doc) for example, doc in zip(batch, docs[plan.teacher])]
                 teacher = teachers[plan.teacher].get_pipe(plan.pipe)
@@ -167,9 +174,11 @@ def _ask(
     return said
 
 
-def _settle(student: Language, batch: List[Example], docs: Dict[int, List[Doc]], soft: Sequence[Teaching]) -> None:
+def _settle(
+    pupils: Dict[str, ConfiguredPipe], batch: List[Example], docs: Dict[int, List[Doc]], soft: Sequence[Teaching]
+) -> None:
     """Give all teachers' documents the entities, triggers and argument spans that pairs are to be made of."""
-    owners = {type(student.get_pipe(plan.name)): plan.teacher for plan in soft}
+    owners = {type(pupils[plan.name]): plan.teacher for plan in soft}
     owned = ((CrfEntityRecognizer, "entities"), (TriggerTagger, "events"))
     for i, example in enumerate(batch):
         for teacher, found in docs.items():
