@@ -22,6 +22,7 @@ from ..data.corpus import READERS, create_corpus_v1
 from ..data.files import find_files
 from ..data.jsonl import read_jsonl, record_to_doc
 from ..data.problems import Problems
+from ..data.split import split_doc
 from ..errors import Errors
 from ..settings import Lesson
 from .facts import LabelMapT
@@ -219,7 +220,11 @@ def _find(config: Dict[str, Any], name: str) -> Any:
 
 
 def read_texts(nlp: Language, path: Optional[Path]) -> List[Example]:
-    """Texts without their annotation. RETURNS (List[Example]): Nothing is known of the references."""
+    """Texts without their annotation, split as the training corpus of the config is (`max_length`).
+
+    path (Optional[Path]): .jsonl, .spacy, or a folder of these. None: no texts.
+    RETURNS (List[Example]): Nothing is known of the references.
+    """
     docs: List[Doc] = []
     problems = Problems()
     for file in find_files(path, tuple(READERS)) if path is not None else ():
@@ -229,7 +234,10 @@ def read_texts(nlp: Language, path: Optional[Path]) -> List[Example]:
                 docs.append(record_to_doc(text, nlp, where=f"{file.name}:{number}", problems=problems))
         else:
             docs.extend(example.predicted for example in create_corpus_v1(file)(nlp))
-    return [Example(doc, doc.copy()) for doc in docs if len(doc)]
+    config = nlp.config.interpolate()
+    longest = _find(config, config["training"]["train_corpus"]).get("max_length", 0)
+    pieces = [piece for doc in docs for piece in split_doc(doc, longest or len(doc), where=str(path), problems=problems)]
+    return [Example(doc, doc.copy()) for doc in pieces if len(doc)]
 
 
 def _initialize(

@@ -12,7 +12,7 @@ from spacy.util import load_config
 from thinc.api import Adam
 
 from spacy_llm_ie import Relation, mark_missing
-from spacy_llm_ie.compress.distil import Settings, TaughtPipeline, distil, score_on_dev
+from spacy_llm_ie.compress.distil import Settings, TaughtPipeline, distil, read_texts, score_on_dev
 from spacy_llm_ie.compress.teachers import ask_teachers, learn_from_documents, plan_teaching
 from spacy_llm_ie.events.arguments import MARK
 from tests.compress.helpers import NAMES, make_config, make_joint, write_texts
@@ -287,6 +287,31 @@ def test_what_cannot_be_done_is_said(teacher, dev, tmp_path):
             distil([teacher], config, tmp_path / "out", settings=settings)
     with pytest.raises(ValueError, match="IE-E527"):
         distil([teacher], config, tmp_path / "out", texts=write_texts(tmp_path / "t.jsonl"), settings=Settings(layers=[1]))
+
+
+def test_labels_that_the_config_gives_are_the_students(teacher, dev, tmp_path):
+    given = '\n[initialize]\n\n[initialize.components]\n\n[initialize.components.ie_ner]\nlabels = ["ORG"]\n'
+    config = config_of(tmp_path, dev, names=("ie_ner",), extra=given)
+    distil([teacher], config, tmp_path / "out", texts=write_texts(tmp_path / "raw.jsonl"))
+    student = spacy.load(tmp_path / "out" / "model-last")
+    assert student.get_pipe("ie_ner").labels == ("ORG",)
+    assert facts(student, "ie_ner") == [[row for row in rows if row[2] == "ORG"] for rows in GOLD["ie_ner"]]
+
+
+def test_texts_are_read_from_both_formats_and_split_as_the_training_corpus(dev, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.config["corpora"] = {"train": {"@readers": "spacy-llm-ie.Corpus.v1", "path": None, "max_length": 5}}
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_texts(folder / "a.jsonl", ["Ada Quill joined Arlen Foods .", "", "Omaha"])
+    dev.rename(folder / "b.spacy")
+    found = read_texts(nlp, folder)
+    assert [example.reference.text for example in found[:3]] == ["Ada Quill joined Arlen Foods ", ".", "Omaha"]
+    assert "".join(e.reference.text for e in found[3:]).replace(" ", "") == "".join(t for t, _ in TEXTS).replace(" ", "")
+    assert not any(example.reference.has_annotation("ENT_IOB") or example.reference.spans for example in found)
+    assert read_texts(nlp, None) == []
+    with pytest.raises(ValueError, match="IE-E165"):
+        read_texts(nlp, tmp_path / "nowhere.jsonl")
 
 
 def test_the_same_seed_gives_the_same_student(teacher, dev, tmp_path):
