@@ -125,6 +125,7 @@ class Errors(metaclass=_Coded):
     E531 = "{option} must be given as {expected}, and is {found!r}."
     E532 = "Hidden states are learned by an encoder that components listen to, and '{name}' has token vectors of its own. Put a transformer or tok2vec into the student and a listener into [components.{name}.model.tok2vec], or set hidden_weight to 0."
     E533 = "No component of the student is taught the probabilities of a teacher's, so there are no hidden states to learn. Set hidden_weight to 0."
+    E534 = "Nothing teaches {names}: the teacher has no component of that kind, and wrote no {layer} on the {count} document(s); nor has gold annotation any. The teacher has: {found}. Give these components another teacher (--teacher), gold annotation, or leave them out of the student."
 
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'

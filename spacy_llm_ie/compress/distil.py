@@ -155,7 +155,7 @@ def distil(
     assigned (Optional[Mapping[str, int]]): Which teacher teaches single components.
     settings (Settings): How.
     say (Callable[[str], None]): Is told of each stage.
-    RETURNS (Distilled): ValueError (E525 to E533) if something does not fit.
+    RETURNS (Distilled): ValueError (E525 to E534) if something does not fit.
     """
     _check(settings)
     training = config.interpolate()["training"]

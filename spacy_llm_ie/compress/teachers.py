@@ -9,7 +9,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 from tqdm import tqdm
 
-from ..annotations import is_annotated
+from ..annotations import get_events, get_relations, is_annotated
 from ..errors import Errors
 from ..events.arguments import ArgumentExtractor
 from ..events.triggers import ArgumentSpanTagger, TriggerTagger
@@ -98,7 +98,8 @@ def learn_from_documents(
         written on.
     teachers, plans: As for `plan_teaching`, and what it returned.
     labels (Optional[LabelMapT]): New names of the teachers' entity labels; see `copy_facts`.
-    RETURNS (Dict[str, Found]): What was found, by kind of annotation.
+    RETURNS (Dict[str, Found]): What was found, by kind of annotation. Raises ValueError (E534) if there is nothing to learn for a
+        component, neither from its teacher nor gold.
     """
     by_layer = {plan.layer: plan.teacher for plan in plans if plan.pipe is None}
     found = {layer: Found(Counter(), Counter(), 0) for layer in by_layer}
@@ -108,12 +109,22 @@ def learn_from_documents(
         open_to = [(example, missing) for example, missing in open_to if missing]
         docs = (same_words(example.reference, nlp.vocab) for example, _ in open_to)
         for (example, missing), doc in zip(open_to, _run(nlp, docs, len(open_to))):
-            for layer in missing:
+            for layer in (layer for layer in missing if is_annotated(doc, layer)):
                 copied, dropped = copy_facts(doc, example.reference, layer, labels)
                 found[layer].copied.update(copied)
                 found[layer].dropped.update(dropped)
                 found[layer] = found[layer]._replace(texts=found[layer].texts + 1)
+        for layer in layers:
+            _check_facts(layer, examples, plans, nlp)
     return found
+
+
+def _check_facts(layer: str, examples: Sequence[Example], plans: Sequence[Teaching], teacher: Language) -> None:
+    """Refuse to go on if no document has a fact of a kind that hard labels should teach."""
+    find = {"entities": lambda doc: doc.ents, "relations": get_relations, "events": get_events}[layer]
+    if not any(find(example.reference) for example in examples):
+        names = ", ".join(plan.name for plan in plans if plan.layer == layer and plan.pipe is None)
+        raise ValueError(Errors.E534.format(names=names, layer=layer, count=len(examples), found=teacher.pipe_names))
 
 
 def ask_teachers(

@@ -11,7 +11,7 @@ from spacy.training import Example
 from spacy.util import load_config
 from thinc.api import Adam
 
-from spacy_llm_ie import Relation, mark_missing
+from spacy_llm_ie import Event, Relation, mark_missing
 from spacy_llm_ie.compress.distil import Settings, TaughtPipeline, distil, read_texts, score_on_dev
 from spacy_llm_ie.compress.teachers import ask_teachers, learn_from_documents, plan_teaching
 from spacy_llm_ie.events.arguments import MARK
@@ -197,8 +197,10 @@ def test_hard_labels_do_not_replace_gold():
     found = learn_from_documents([gold, text], [ruler], plan_teaching(student, [ruler]))
     assert [ent.label_ for ent in gold.reference.ents] == ["PERSON", "ORG", "GPE"]
     assert [ent.label_ for ent in text.reference.ents] == ["COMPANY"]
-    assert found["entities"].texts == 1
+    assert [found[layer].texts for layer in ("entities", "relations", "events")] == [1, 0, 0]
     assert not found["relations"].copied and not found["events"].copied
+    with pytest.raises(ValueError, match=r"IE-E534.*ie_relations.*wrote no relations on the 1 .*entity_ruler"):
+        learn_from_documents([text], [ruler], plan_teaching(student, [ruler]))
 
 
 def test_hard_labels_of_relations_and_events_count_too(teacher):
@@ -209,21 +211,21 @@ def test_hard_labels_of_relations_and_events_count_too(teacher):
         found = teacher(doc.text)
         doc.set_ents([Span(doc, e.start, e.end, label=e.label_) for e in found.ents])
         relations = [(Span(doc, r.head.start, r.head.end, label=r.head.label_), r) for r in found._.relations]
+        doc._.events = [Event(Span(doc, e.trigger.start, e.trigger.end), e.label) for e in found._.events]
         doc._.relations = [Relation(h, Span(doc, r.tail.start, r.tail.end, label=r.tail.label_), r.label) for h, r in relations]
         return doc
 
     other, student = spacy.blank("en"), make_joint()
     other.add_pipe("tests_facts_of_another_make")
     examples = [Example(student.make_doc(text), student.make_doc(text)) for text, _ in TEXTS]
-    found = learn_from_documents(examples, [other], plan_teaching(student, [other]), {"GPE": "PLACE"})
+    plans = plan_teaching(student, [other])
+    found = learn_from_documents(examples, [other], plans, {"GPE": "PLACE"})
     assert dict(found["relations"].copied) == {"employed_by": 2, "headquartered_in": 2}
+    assert dict(found["events"].copied) == {"appointment": 2, "lawsuit": 1}
+    assert [event.label for event in examples[1].reference._.events] == ["lawsuit"]
     assert {r.tail.label_ for r in examples[0].reference._.relations} == {"ORG", "PLACE"}
-    dropped = learn_from_documents(
-        [Example(student.make_doc(TEXTS[0][0]), student.make_doc(TEXTS[0][0]))],
-        [other],
-        plan_teaching(student, [other]),
-        {"GPE": ""},
-    )
+    again = [Example(student.make_doc(TEXTS[0][0]), student.make_doc(TEXTS[0][0]))]
+    dropped = learn_from_documents(again, [other], plans, {"GPE": ""})
     assert dict(dropped["relations"].dropped) == {"headquartered_in": 1}
 
 
