@@ -25,7 +25,9 @@ def distil_cli(
         None, "--texts", "-t", help="Texts, .jsonl or .spacy; labels are not read", exists=True
     ),
     teachers: List[str] = typer.Option([], "--teacher", "-T", help="COMPONENT=PIPELINE: another teacher for one component"),
-    names: List[str] = typer.Option([], "--student-to-teacher", "-n", help="COMPONENT=NAME: what the teacher calls it"),
+    names: List[str] = typer.Option(
+        [], "--student-to-teacher", "-n", help="COMPONENT=NAME: what its teacher calls it; no NAME: none"
+    ),
     temperature: Optional[float] = typer.Option(None, "--temperature", help="Softens what the teachers say; 1 leaves it"),
     gold_weight: Optional[float] = typer.Option(None, "--gold-weight", "-g", help="Of the gold beside the teachers, 0 to 1"),
     layers: Optional[str] = typer.Option(

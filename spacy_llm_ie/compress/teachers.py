@@ -65,8 +65,9 @@ def plan_teaching(
     teachers (Sequence[Language]): The first one teaches every component that has no other one.
     assigned (Optional[Mapping[str, int]]): The teacher of single components.
     student_to_teacher (Optional[Mapping[str, str]]): Name of the teacher's component for components of the student. Otherwise it is
-        the one of the same name, or else the first one of the same factory; where the teacher has neither, hard labels teach.
-    RETURNS (List[Teaching]): In the order of the pipeline. Raises ValueError (E525) for names that are not there.
+        the one of the same name, or else the first one of the same factory; where the teacher has neither, hard labels teach. "":
+        no teacher, the component learns from gold annotation alone.
+    RETURNS (List[Teaching]): Of those that have a teacher, in the order of the pipeline. ValueError (E525) for unknown names.
     """
     assigned, names = dict(assigned or {}), dict(student_to_teacher or {})
     ours = {name: pipe for name, pipe in student.pipeline if isinstance(pipe, ConfiguredPipe) and layer_of(pipe)}
@@ -75,6 +76,8 @@ def plan_teaching(
             raise ValueError(Errors.E525.format(name=name, whose="the student", known=list(ours)))
     plans = []
     for name, pipe in ours.items():
+        if names.get(name) == "":
+            continue
         teacher = teachers[assigned.get(name, 0)]
         if name in names and names[name] not in teacher.pipe_names:
             raise ValueError(Errors.E525.format(name=names[name], whose=f"the teacher of '{name}'", known=teacher.pipe_names))

@@ -278,6 +278,17 @@ def test_named_components_teach(teacher):
         teacher.rename_pipe("names", "ie_ner")
 
 
+def test_a_component_may_be_left_to_gold_alone(teacher, dev, tmp_path):
+    config = config_of(tmp_path, dev, names=("ie_ner", "ie_triggers"), train=dev)
+    settings = Settings(student_to_teacher={"ie_triggers": ""})
+    done = distil([teacher], config, tmp_path / "out", texts=write_texts(tmp_path / "raw.jsonl"), settings=settings)
+    assert [plan.name for plan in done.plans] == ["ie_ner"]
+    student = spacy.load(tmp_path / "out" / "model-last")
+    for name in ("ie_ner", "ie_triggers"):
+        assert facts(student, name) == GOLD[name]
+    assert not (tmp_path / "out" / "labels" / "ie_triggers.json").exists()
+
+
 def test_what_cannot_be_done_is_said(teacher, dev, tmp_path):
     config = config_of(tmp_path, dev)
     for settings, match in (
