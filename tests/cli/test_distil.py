@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from spacy_llm_ie.cli import ie_app
 from spacy_llm_ie.cli.distil import distil_pipeline, folder_size, read_layers, read_pairs
-from tests.compress.helpers import make_config, make_joint, write_texts
+from tests.compress.students import make_config, make_joint, write_texts
 from tests.contract.test_components import make_examples, train
 
 

@@ -15,7 +15,7 @@ from spacy_llm_ie import Event, Relation, mark_missing
 from spacy_llm_ie.compress.distil import Settings, TaughtPipeline, distil, read_texts, score_on_dev
 from spacy_llm_ie.compress.teachers import ask_teachers, learn_from_documents, plan_teaching
 from spacy_llm_ie.events.arguments import MARK
-from tests.compress.helpers import NAMES, make_config, make_joint, write_texts
+from tests.compress.students import NAMES, make_config, make_joint, write_texts
 from tests.contract.test_components import FACTORIES, GOLD, TEXTS, make_examples, train
 
 

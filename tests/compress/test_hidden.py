@@ -10,7 +10,7 @@ from thinc.api import Adam
 
 from spacy_llm_ie.compress.distil import Settings, distil
 from spacy_llm_ie.compress.hidden import add_hidden_states, remove_hidden_states
-from tests.compress.helpers import make_config, write_texts
+from tests.compress.students import make_config, write_texts
 from tests.contract.test_components import GOLD, TEXTS, answers, cnn_pipeline, make_examples, train, trf_pipeline
 from tests.util import make_tiny_bert
 

@@ -10,7 +10,7 @@ from spacy.util import load_config
 from spacy_llm_ie.compress.distil import Settings, distil
 from spacy_llm_ie.compress.start import choose_layers, copy_heads, take_layers
 from spacy_llm_ie.compress.teachers import plan_teaching
-from tests.compress.helpers import write_texts
+from tests.compress.students import write_texts
 from tests.contract.test_components import FACTORIES, GOLD, TEXTS, answers, cnn_pipeline, make_examples, train, trf_pipeline
 from tests.util import make_tiny_bert
 
