@@ -65,7 +65,7 @@ class ConfiguredPipe(TrainablePipe):
     def get_teacher_scores(self, teacher_pipe: Any, examples: Iterable[Example], temperature: float = 1.0) -> List[Any]:
         """Ask a teacher, in the labels of this component.
 
-        teacher_pipe (ConfiguredPipe): A trained component of the same kind; ValueError (E520 to E523) if it cannot teach this one.
+        teacher_pipe (ConfiguredPipe): A trained component of the same kind; ValueError (E540 to E543) if it cannot teach this one.
         examples (Iterable[Example]): The references are documents that the teacher's pipeline has processed; not changed.
         temperature (float): Divides the teacher's scores, after its own calibration.
         RETURNS (List[Any]): One a document, in order.
@@ -98,7 +98,7 @@ class ConfiguredPipe(TrainablePipe):
 
         teacher_pipe (TrainablePipe): The teacher's component.
         examples (Iterable[Example]): The references are the teacher's documents, and the predicted documents the student's; with
-            the same tokens, ValueError (E524) otherwise.
+            the same tokens, ValueError (E544) otherwise.
         drop, sgd, losses: As in `update`.
         temperature (float): Above 1, what the teacher holds for less likely counts more.
         RETURNS (Dict[str, float]): The losses.
@@ -108,7 +108,7 @@ class ConfiguredPipe(TrainablePipe):
         for example in examples:
             words = [[token.text for token in doc] for doc in (example.reference, example.predicted)]
             if words[0] != words[1]:
-                raise ValueError(Errors.E524.format(name=self.name, teacher=words[0][:20], student=words[1][:20]))
+                raise ValueError(Errors.E544.format(name=self.name, teacher=words[0][:20], student=words[1][:20]))
         scores = self.get_teacher_scores(teacher_pipe, examples, temperature)
         return self.update(examples, drop=drop, sgd=sgd, losses=losses, lesson=Lesson(scores, temperature))
 

@@ -55,31 +55,31 @@ def distil_cli(
 
 
 def read_pairs(values: Sequence[str], option: str) -> Dict[str, str]:
-    """Read options such as ie_ner=PATH. RETURNS (Dict[str, str]): Raises ValueError (E531) for one without a name or "="."""
+    """Read options such as ie_ner=PATH. RETURNS (Dict[str, str]): Raises ValueError (E551) for one without a name or "="."""
     pairs = {}
     for value in values:
         name, sign, rest = value.partition("=")
         if not name or not sign:
-            raise ValueError(Errors.E531.format(option=option, expected="NAME=VALUE", found=value))
+            raise ValueError(Errors.E551.format(option=option, expected="NAME=VALUE", found=value))
         pairs[name] = rest
     return pairs
 
 
 def read_layers(value: str) -> List[int]:
-    """Read numbers parted by commas. RETURNS (List[int]): Raises ValueError (E531) for anything else."""
+    """Read numbers parted by commas. RETURNS (List[int]): Raises ValueError (E551) for anything else."""
     parts = [part.strip() for part in value.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise ValueError(Errors.E531.format(option="--layers", expected="whole numbers parted by commas", found=value))
+        raise ValueError(Errors.E551.format(option="--layers", expected="whole numbers parted by commas", found=value))
     return [int(part) for part in parts]
 
 
 def read_settings(config: Config, options: Dict[str, Any]) -> Settings:
-    """[distillation] of a config, and options, which go before it. RETURNS (Settings): ValueError (E530) for unknown names."""
+    """[distillation] of a config, and options, which go before it. RETURNS (Settings): ValueError (E550) for unknown names."""
     given = {**config.interpolate().get("distillation", {}), **options}
     unknown = sorted(set(given).difference(Settings._fields))
     if unknown:
         known = "one of " + ", ".join(Settings._fields)
-        raise ValueError(Errors.E530.format(name="in [distillation]", expected=known, found=unknown))
+        raise ValueError(Errors.E550.format(name="in [distillation]", expected=known, found=unknown))
     return Settings(**given)
 
 

@@ -155,7 +155,7 @@ def distil(
     assigned (Optional[Mapping[str, int]]): Which teacher teaches single components.
     settings (Settings): How.
     say (Callable[[str], None]): Is told of each stage.
-    RETURNS (Distilled): ValueError (E525 to E534) if something does not fit.
+    RETURNS (Distilled): ValueError (E545 to E554) if something does not fit.
     """
     _check(settings)
     training = config.interpolate()["training"]
@@ -167,7 +167,7 @@ def distil(
     gold, raw = read_gold(nlp), read_texts(nlp, texts)
     examples = [*gold, *raw]
     if not examples:
-        raise ValueError(Errors.E529)
+        raise ValueError(Errors.E549)
     say(f"{len(gold)} documents with gold annotation, {len(raw)} texts")
     found = learn_from_documents(examples, teachers, plans, settings.label_map)
     optimizer = _initialize(nlp, teachers, plans, examples, settings, output)
@@ -185,11 +185,11 @@ def distil(
 
 def _check(settings: Settings) -> None:
     if settings.temperature <= 0:
-        raise ValueError(Errors.E530.format(name="temperature", expected="a number above 0", found=settings.temperature))
+        raise ValueError(Errors.E550.format(name="temperature", expected="a number above 0", found=settings.temperature))
     if settings.hidden_weight < 0:
-        raise ValueError(Errors.E530.format(name="hidden_weight", expected="0 or more", found=settings.hidden_weight))
+        raise ValueError(Errors.E550.format(name="hidden_weight", expected="0 or more", found=settings.hidden_weight))
     if not 0 <= settings.gold_weight <= 1:
-        raise ValueError(Errors.E530.format(name="gold_weight", expected="a number from 0 to 1", found=settings.gold_weight))
+        raise ValueError(Errors.E550.format(name="gold_weight", expected="a number from 0 to 1", found=settings.gold_weight))
 
 
 def _listen(nlp: Language, teachers: Sequence[Language], plans: Sequence[Teaching], weight: float) -> Optional[HiddenStates]:
@@ -197,7 +197,7 @@ def _listen(nlp: Language, teachers: Sequence[Language], plans: Sequence[Teachin
         return None
     soft = [plan for plan in plans if plan.pipe is not None]
     if not soft:
-        raise ValueError(Errors.E533)
+        raise ValueError(Errors.E553)
     return add_hidden_states(nlp, soft[0].name, teachers[soft[0].teacher], soft[0].pipe, weight)
 
 

@@ -62,7 +62,7 @@ def add_hidden_states(student: Language, name: str, teacher: Language, teacher_n
     """Let a learner of hidden states listen to the student's encoder.
 
     student (Language): Initialised.
-    name (str): A component of it that listens to the encoder. ValueError (E532) if it has token vectors of its own.
+    name (str): A component of it that listens to the encoder. ValueError (E552) if it has token vectors of its own.
     teacher (Language): Trained.
     teacher_name (str): The component of the teacher whose token vectors are learned.
     weight (float): Of the loss.
@@ -75,7 +75,7 @@ def add_hidden_states(student: Language, name: str, teacher: Language, teacher_n
     for encoder in encoders(student):
         encoder.find_listeners(hidden)
     if not any(hidden.name in encoder.listening_components for encoder in encoders(student)):
-        raise ValueError(Errors.E532.format(name=name))
+        raise ValueError(Errors.E552.format(name=name))
     projection = hidden.model.layers[1].layers[0]
     projection.set_dim("nI", vector_width(student, name))
     projection.initialize()

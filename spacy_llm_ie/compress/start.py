@@ -21,13 +21,13 @@ def choose_layers(wanted: Sequence[int], available: int) -> List[int]:
     wanted (Sequence[int]): Numbers of layers, from 0; or one number: how many, evenly spaced from the first to the last, as in
         DistilBERT (Sanh et al., 2019, section 3).
     available (int): How many the teacher has.
-    RETURNS (List[int]): Rising. Raises ValueError (E526) if there are none such.
+    RETURNS (List[int]): Rising. Raises ValueError (E546) if there are none such.
     """
     layers = list(wanted)
     if len(layers) == 1 and 1 <= layers[0] <= available:
         layers = numpy.linspace(0, available - 1, layers[0]).round().astype(int).tolist()
     if not layers or layers != sorted(set(layers)) or layers[0] < 0 or layers[-1] >= available:
-        raise ValueError(Errors.E526.format(found=list(wanted), available=available))
+        raise ValueError(Errors.E546.format(found=list(wanted), available=available))
     return layers
 
 
@@ -35,7 +35,7 @@ def take_layers(teacher: Language, student: Language, layers: Sequence[int]) -> 
     """Give the student a transformer that is the teacher's with some of its layers: embeddings, layers, tokenizer.
 
     teacher (Language): Not changed; its transformer has its layers in one list, as BERT, RoBERTa, ELECTRA and DistilBERT do.
-    student (Language): Not initialised yet; has a transformer, whose own weights are then not loaded. ValueError (E527) otherwise.
+    student (Language): Not initialised yet; has a transformer, whose own weights are then not loaded. ValueError (E547) otherwise.
     layers (Sequence[int]): As in `choose_layers`.
     RETURNS (List[int]): The layers that were taken.
     """
@@ -56,18 +56,18 @@ def _find_transformer(nlp: Language, who: str) -> Model:
     found = [pipe.model for _, pipe in nlp.pipeline if isinstance(pipe, Transformer)]
     ready = found and (who == "student") != bool(found[0].attrs["has_transformer"])
     if not ready:
-        raise ValueError(Errors.E527.format(who=who, found=nlp.pipe_names))
+        raise ValueError(Errors.E547.format(who=who, found=nlp.pipe_names))
     return found[0]
 
 
 def _find_stack(model: torch.nn.Module) -> Tuple[str, torch.nn.ModuleList]:
-    """The list of a transformer's layers. RETURNS: Its dotted name, and the list. Raises ValueError (E528) if there is not one."""
+    """The list of a transformer's layers. RETURNS: Its dotted name, and the list. Raises ValueError (E548) if there is not one."""
     count = getattr(model.config, "num_hidden_layers", None)
     lists = [(name, part) for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)]
     found = [(name, part) for name, part in lists if len(part) == count]
     if len(found) != 1:
         lengths = {name: len(part) for name, part in lists}
-        raise ValueError(Errors.E528.format(kind=type(model).__name__, count=count, found=lengths))
+        raise ValueError(Errors.E548.format(kind=type(model).__name__, count=count, found=lengths))
     return found[0]
 
 

@@ -67,20 +67,20 @@ def plan_teaching(
     student_to_teacher (Optional[Mapping[str, str]]): Name of the teacher's component for components of the student. Otherwise it is
         the one of the same name, or else the first one of the same factory; where the teacher has neither, hard labels teach. "":
         no teacher, the component learns from gold annotation alone.
-    RETURNS (List[Teaching]): Of those that have a teacher, in the order of the pipeline. ValueError (E525) for unknown names.
+    RETURNS (List[Teaching]): Of those that have a teacher, in the order of the pipeline. ValueError (E545) for unknown names.
     """
     assigned, names = dict(assigned or {}), dict(student_to_teacher or {})
     ours = {name: pipe for name, pipe in student.pipeline if isinstance(pipe, ConfiguredPipe) and layer_of(pipe)}
     for name in [*assigned, *names]:
         if name not in ours:
-            raise ValueError(Errors.E525.format(name=name, whose="the student", known=list(ours)))
+            raise ValueError(Errors.E545.format(name=name, whose="the student", known=list(ours)))
     plans = []
     for name, pipe in ours.items():
         if names.get(name) == "":
             continue
         teacher = teachers[assigned.get(name, 0)]
         if name in names and names[name] not in teacher.pipe_names:
-            raise ValueError(Errors.E525.format(name=names[name], whose=f"the teacher of '{name}'", known=teacher.pipe_names))
+            raise ValueError(Errors.E545.format(name=names[name], whose=f"the teacher of '{name}'", known=teacher.pipe_names))
         order = [names[name]] if name in names else [name, *teacher.pipe_names]
         same = [other for other in order if other in teacher.pipe_names and type(teacher.get_pipe(other)) is type(pipe)]
         plans.append(Teaching(name, layer_of(pipe), assigned.get(name, 0), same[0] if same else None))
@@ -101,7 +101,7 @@ def learn_from_documents(
         written on.
     teachers, plans: As for `plan_teaching`, and what it returned.
     labels (Optional[LabelMapT]): New names of the teachers' entity labels; see `copy_facts`.
-    RETURNS (Dict[str, Found]): What was found, by kind of annotation. Raises ValueError (E534) if there is nothing to learn for a
+    RETURNS (Dict[str, Found]): What was found, by kind of annotation. Raises ValueError (E554) if there is nothing to learn for a
         component, neither from its teacher nor gold.
     """
     by_layer = {plan.layer: plan.teacher for plan in plans if plan.pipe is None}
@@ -127,7 +127,7 @@ def _check_facts(layer: str, examples: Sequence[Example], plans: Sequence[Teachi
     find = {"entities": lambda doc: doc.ents, "relations": get_relations, "events": get_events}[layer]
     if not any(find(example.reference) for example in examples):
         names = ", ".join(plan.name for plan in plans if plan.layer == layer and plan.pipe is None)
-        raise ValueError(Errors.E534.format(names=names, layer=layer, count=len(examples), found=teacher.pipe_names))
+        raise ValueError(Errors.E554.format(names=names, layer=layer, count=len(examples), found=teacher.pipe_names))
 
 
 def ask_teachers(

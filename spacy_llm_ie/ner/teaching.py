@@ -16,20 +16,20 @@ from .model import get_crf
 def tag_table(student: Any, teacher: Any) -> ndarray:
     """Which of the student's tags stands for each of the teacher's. Tags are compared by their names.
 
-    student (CrfTaggerPipe): Its labels are among the teacher's, ValueError (E522) otherwise: a label that a teacher does not know
-        is not absent. Of the same scheme, ValueError (E521) otherwise.
-    teacher (Any): ValueError (E520) if it is no tagger of ours.
+    student (CrfTaggerPipe): Its labels are among the teacher's, ValueError (E542) otherwise: a label that a teacher does not know
+        is not absent. Of the same scheme, ValueError (E541) otherwise.
+    teacher (Any): ValueError (E540) if it is no tagger of ours.
     RETURNS (ndarray): Tags of labels that the student lacks stand for O. Shape: (teacher's tags, student's tags), one 1.0 a row.
     """
     if getattr(teacher, "scheme", None) is None or get_crf(teacher.model) is None:
         raise ValueError(
-            Errors.E520.format(name=student.name, found=type(teacher).__name__, expected="a trained tagger with a CRF")
+            Errors.E540.format(name=student.name, found=type(teacher).__name__, expected="a trained tagger with a CRF")
         )
     if teacher.scheme.name != student.scheme.name:
-        raise ValueError(Errors.E521.format(name=student.name, found=teacher.scheme.name, expected=student.scheme.name))
+        raise ValueError(Errors.E541.format(name=student.name, found=teacher.scheme.name, expected=student.scheme.name))
     unknown = sorted(set(student.labels).difference(teacher.labels))
     if unknown:
-        raise ValueError(Errors.E522.format(name=student.name, unknown=unknown, labels=list(teacher.labels)))
+        raise ValueError(Errors.E542.format(name=student.name, unknown=unknown, labels=list(teacher.labels)))
     places = [student.scheme.index.get(tag, 0) for tag in teacher.scheme.tags]
     return numpy.eye(len(student.scheme.tags))[places]
 

@@ -33,19 +33,19 @@ class SharedPairs(NamedTuple):
 def label_table(student: Any, teacher: Any) -> List[int]:
     """Which output of the student stands for each output of the teacher. Labels are compared by their names.
 
-    student (PairPipe): Its labels are among the teacher's, ValueError (E522) otherwise: a label that a teacher does not know is
-        not absent. If its pairs have one label each, so do the teacher's, ValueError (E523) otherwise.
-    teacher (Any): ValueError (E520) if it is no classifier of pairs of ours.
+    student (PairPipe): Its labels are among the teacher's, ValueError (E542) otherwise: a label that a teacher does not know is
+        not absent. If its pairs have one label each, so do the teacher's, ValueError (E543) otherwise.
+    teacher (Any): ValueError (E540) if it is no classifier of pairs of ours.
     RETURNS (List[int]): One a label of the teacher, in order, from output 1 on; 0 for labels that the student lacks.
     """
     if not hasattr(teacher, "probabilities") or not getattr(teacher, "labels", None):
         expected = "a trained classifier of pairs"
-        raise ValueError(Errors.E520.format(name=student.name, found=type(teacher).__name__, expected=expected))
+        raise ValueError(Errors.E540.format(name=student.name, found=type(teacher).__name__, expected=expected))
     unknown = sorted(set(student.labels).difference(teacher.labels))
     if unknown:
-        raise ValueError(Errors.E522.format(name=student.name, unknown=unknown, labels=list(teacher.labels)))
+        raise ValueError(Errors.E542.format(name=student.name, unknown=unknown, labels=list(teacher.labels)))
     if teacher.cfg["several"] and not student.cfg["several"]:
-        raise ValueError(Errors.E523.format(name=student.name))
+        raise ValueError(Errors.E543.format(name=student.name))
     return [student.table.outputs.get(label, 0) for label in teacher.labels]
 
 

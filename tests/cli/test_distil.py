@@ -67,11 +67,11 @@ def test_another_teacher_for_one_component(folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--layers", "0,x"], "IE-E531.*--layers"),
-        (["--teacher", "ie_ner"], "IE-E531.*--teacher"),
-        (["--teacher", "ie_nobody=teacher"], "IE-E525|Can't find"),
-        (["--gold-weight", "2"], "IE-E530.*gold_weight"),
-        (["--student-to-teacher", "ie_ner=nobody"], "IE-E525.*nobody"),
+        (["--layers", "0,x"], "IE-E551.*--layers"),
+        (["--teacher", "ie_ner"], "IE-E551.*--teacher"),
+        (["--teacher", "ie_nobody=teacher"], "IE-E545|Can't find"),
+        (["--gold-weight", "2"], "IE-E550.*gold_weight"),
+        (["--student-to-teacher", "ie_ner=nobody"], "IE-E545.*nobody"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(folder, tmp_path, options, message):
@@ -84,7 +84,7 @@ def test_options_that_cannot_be_used_are_refused(folder, tmp_path, options, mess
 
 def test_an_unknown_setting_of_the_config_is_refused(folder, tmp_path):
     config = make_config(tmp_path / "bad.cfg", names=("ie_ner",), extra="\n[distillation]\nheat = 2.0\n")
-    with pytest.raises(ValueError, match="IE-E530.*heat"):
+    with pytest.raises(ValueError, match="IE-E550.*heat"):
         distil_pipeline(str(folder / "teacher"), config, tmp_path / "out", texts=folder / "raw.jsonl")
 
 

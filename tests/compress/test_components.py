@@ -136,21 +136,21 @@ def test_a_label_that_the_teacher_does_not_know_is_refused(teacher, factory):
     else:
         more = [*labels, "zzz"]
     student = make_student(teacher, factory, labels=more)
-    with pytest.raises(ValueError, match=r"IE-E522.*zzz"):
+    with pytest.raises(ValueError, match=r"IE-E542.*zzz"):
         student.get_pipe(factory).distill(teacher.get_pipe(factory), lessons(teacher, student))
 
 
 def test_a_component_of_another_kind_is_refused(teacher, factory):
     student = make_student(teacher, factory)
     other = spacy.blank("en").add_pipe("ner")
-    with pytest.raises(ValueError, match=r"IE-E520.*EntityRecognizer"):
+    with pytest.raises(ValueError, match=r"IE-E540.*EntityRecognizer"):
         student.get_pipe(factory).distill(other, lessons(teacher, student))
 
 
 def test_other_tokens_are_refused(teacher, factory):
     student = make_student(teacher, factory)
     example = Example(student.make_doc("Ada Quill joined"), teacher("Ada-Quill joined"))
-    with pytest.raises(ValueError, match="IE-E524"):
+    with pytest.raises(ValueError, match="IE-E544"):
         student.get_pipe(factory).distill(teacher.get_pipe(factory), [example])
 
 
@@ -202,7 +202,7 @@ def test_schemes_must_be_the_same():
     train(teacher, steps=2)
     student.add_pipe("ie_ner", config={"scheme": "BIO"})
     student.initialize(lambda: make_examples(student))
-    with pytest.raises(ValueError, match=r"IE-E521.*BILUO"):
+    with pytest.raises(ValueError, match=r"IE-E541.*BILUO"):
         student.get_pipe("ie_ner").distill(teacher.get_pipe("ie_ner"), lessons(teacher, student))
 
 
@@ -212,7 +212,7 @@ def test_a_teacher_of_several_labels_a_pair_needs_a_student_of_several():
     for nlp, several in ((teacher, True), (student, False)):
         train(nlp, steps=2)
         nlp.get_pipe("ie_relations").cfg["several"] = several
-    with pytest.raises(ValueError, match="IE-E523"):
+    with pytest.raises(ValueError, match="IE-E543"):
         student.get_pipe("ie_relations").distill(teacher.get_pipe("ie_relations"), lessons(teacher, student))
     losses = teacher.get_pipe("ie_relations").distill(student.get_pipe("ie_relations"), lessons(student, teacher))
     assert losses["ie_relations"] > 0

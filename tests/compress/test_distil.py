@@ -199,7 +199,7 @@ def test_hard_labels_do_not_replace_gold():
     assert [ent.label_ for ent in text.reference.ents] == ["COMPANY"]
     assert [found[layer].texts for layer in ("entities", "relations", "events")] == [1, 0, 0]
     assert not found["relations"].copied and not found["events"].copied
-    with pytest.raises(ValueError, match=r"IE-E534.*ie_relations.*wrote no relations on the 1 .*entity_ruler"):
+    with pytest.raises(ValueError, match=r"IE-E554.*ie_relations.*wrote no relations on the 1 .*entity_ruler"):
         learn_from_documents([text], [ruler], plan_teaching(student, [ruler]))
 
 
@@ -270,7 +270,7 @@ def test_named_components_teach(teacher):
     try:
         assert plan_teaching(student, [teacher])[0].pipe == "names"  # the only one of its factory
         assert plan_teaching(student, [teacher], None, {"ie_ner": "names"})[0].pipe == "names"
-        for names, match in (({"ie_ner": "nobody"}, "IE-E525.*'nobody'.*names"), ({"ner": "names"}, "IE-E525.*'ner'.*ie_ner")):
+        for names, match in (({"ie_ner": "nobody"}, "IE-E545.*'nobody'.*names"), ({"ner": "names"}, "IE-E545.*'ner'.*ie_ner")):
             with pytest.raises(ValueError, match=match):
                 plan_teaching(student, [teacher], None, names)
         assert plan_teaching(student, [teacher], None, {"ie_ner": "ie_triggers"})[0].pipe is None
@@ -292,13 +292,13 @@ def test_a_component_may_be_left_to_gold_alone(teacher, dev, tmp_path):
 def test_what_cannot_be_done_is_said(teacher, dev, tmp_path):
     config = config_of(tmp_path, dev)
     for settings, match in (
-        (Settings(temperature=0), "IE-E530.*temperature"),
-        (Settings(gold_weight=1.5), "IE-E530.*gold_weight"),
-        (Settings(), "IE-E529"),
+        (Settings(temperature=0), "IE-E550.*temperature"),
+        (Settings(gold_weight=1.5), "IE-E550.*gold_weight"),
+        (Settings(), "IE-E549"),
     ):
         with pytest.raises(ValueError, match=match):
             distil([teacher], config, tmp_path / "out", settings=settings)
-    with pytest.raises(ValueError, match="IE-E527"):
+    with pytest.raises(ValueError, match="IE-E547"):
         distil([teacher], config, tmp_path / "out", texts=write_texts(tmp_path / "t.jsonl"), settings=Settings(layers=[1]))
 
 

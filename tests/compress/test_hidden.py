@@ -84,12 +84,12 @@ def test_hidden_states_are_no_part_of_what_is_saved(teacher, tmp_path):
 def test_what_cannot_be_done_is_said(teacher, tmp_path):
     alone = cnn_pipeline("ie_ner")
     train(alone, steps=1)
-    with pytest.raises(ValueError, match="IE-E532.*ie_ner"):
+    with pytest.raises(ValueError, match="IE-E552.*ie_ner"):
         add_hidden_states(alone, "ie_ner", teacher, "ie_ner", 1.0)
     config = load_config(make_config(tmp_path / "s.cfg", names=("ie_ner",)))
-    with pytest.raises(ValueError, match="IE-E530.*hidden_weight"):
+    with pytest.raises(ValueError, match="IE-E550.*hidden_weight"):
         distil([teacher], config, tmp_path / "out", settings=Settings(hidden_weight=-1.0))
     rules = spacy.blank("en")
     rules.add_pipe("entity_ruler").add_patterns([{"label": "ORG", "pattern": "Arlen Foods"}])
-    with pytest.raises(ValueError, match="IE-E533"):
+    with pytest.raises(ValueError, match="IE-E553"):
         distil([rules], config, tmp_path / "out", texts=write_texts(tmp_path / "t.jsonl"), settings=Settings(hidden_weight=1.0))

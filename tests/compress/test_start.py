@@ -48,7 +48,7 @@ def test_layers_are_chosen_by_number_or_spaced_evenly(wanted, available, expecte
 
 @pytest.mark.parametrize("wanted", [[], [7], [0, 6], [2, 1], [1, 1], [-1, 2]])
 def test_layers_that_are_not_there_are_refused(wanted):
-    with pytest.raises(ValueError, match="IE-E526"):
+    with pytest.raises(ValueError, match="IE-E546"):
         choose_layers(wanted, 6)
 
 
@@ -108,11 +108,11 @@ def test_one_layer_is_the_teachers(teacher):
 
 
 def test_layers_need_a_transformer_on_both_sides(teacher, tiny_bert):
-    with pytest.raises(ValueError, match="IE-E527.*teacher"):
+    with pytest.raises(ValueError, match="IE-E547.*teacher"):
         take_layers(cnn_pipeline("ie_ner"), trf_pipeline("ie_ner", tiny_bert), [0])
-    with pytest.raises(ValueError, match="IE-E527.*student"):
+    with pytest.raises(ValueError, match="IE-E547.*student"):
         take_layers(teacher, cnn_pipeline("ie_ner"), [0])
-    with pytest.raises(ValueError, match="IE-E527.*student"):
+    with pytest.raises(ValueError, match="IE-E547.*student"):
         take_layers(teacher, teacher, [0])
 
 
