@@ -152,7 +152,9 @@ def main():
     parser.add_argument("--data", type=Path, default=ROOT / "assets" / "newswire", help="folder of the corpus")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--pipes", nargs="+", help="only these components; entities and triggers are given where theirs are missing")
+    parser.add_argument(
+        "--pipes", nargs="+", help="only these components; entities and triggers are given where theirs are missing"
+    )
     parser.add_argument("--separate", action="store_true", help="train one pipeline a component")
     parser.add_argument("--test", action="store_true", help="score the test set")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=JSON", help="override settings of the config")
@@ -177,7 +179,15 @@ def main():
                 way = "separate" if args.separate else "joint"
                 print(f"{args.corpus} {way} seed {seed} {split}, {seconds:.0f} CPU s, {' '.join(given)}: {shown}", flush=True)
                 if args.output:
-                    row = {"corpus": args.corpus, "pipes": corpus["pipes"], "way": way, "seed": seed, "split": split, "seconds": seconds, "set": given}
+                    row = {
+                        "corpus": args.corpus,
+                        "pipes": corpus["pipes"],
+                        "way": way,
+                        "seed": seed,
+                        "split": split,
+                        "seconds": seconds,
+                        "set": given,
+                    }
                     with args.output.open("a", encoding="utf8") as file:
                         file.write(json.dumps({**row, "epochs": args.epochs, **shown}) + "\n")
             if args.save:

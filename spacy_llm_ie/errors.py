@@ -107,6 +107,16 @@ class Errors(metaclass=_Coded):
     E508 = "Setting {setting} = {value!r} of spacy-llm-ie.TransformerModel.v1 cannot be used. Expected {expected}."
     E509 = "The transformer has no weights yet. Call nlp.initialize(), or load a trained pipeline with spacy.load(), before you use it."
     E510 = "The span getter returned windows for {found} documents; expected one list of spans for each of the {expected} documents, in order."
+    E520 = "No backend '{backend}' with precision '{precision}'. Known: {known}."
+    E521 = "The encoder of this pipeline runs in {backend}, and that is not installed. Install it: pip install {package}"
+    E522 = 'An encoder is exported with onnx and onnxruntime, and one of them is not installed. Install them: pip install "spacy-llm-ie[compress]"'
+    E523 = "The encoder ({kind}) cannot be exported as ONNX: {problem}"
+    E524 = 'spacy-llm-ie.CompiledTransformer.v1 has no encoder. Make such a pipeline with: python -m spacy ie compress PIPELINE OUTPUT. To train one, use @architectures = "spacy-llm-ie.TransformerModel.v1" instead.'
+    E525 = "An exported encoder cannot be trained. Train the pipeline that it was made from and compress it again; or add the transformer to frozen_components and annotating_components in [training], to train the other components on its vectors."
+    E530 = "A pipeline to compress has one transformer component that torch runs; found {found} in {pipeline}. Train one with configs/joint.cfg, say; a pipeline that is compressed already is compressed again from what it was made from."
+    E531 = "'{name}' pools the word pieces of a token with {pooling}; a compressed encoder gives the mean over a token's pieces only. Train with pooling = reduce_mean.v1."
+    E532 = "{path} has no documents with words, and so nothing to measure with. Give the development data of the pipeline, .spacy or .jsonl."
+    E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."
@@ -156,10 +166,12 @@ class Warnings(metaclass=_Coded):
     # 5xx encode
     W501 = "{tokens} token(s) have more word pieces than a window holds ({size}). Each was given a window of its own, which saw its first {size} pieces; {pieces} piece(s) were cut. Longest: {longest}."
     W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
+    W520 = "This processor does not multiply bfloat16 (AVX512-BF16 or AMX). The encoder runs in float32: no worse, but not quicker. For such machines compress with --precision int8."
 
     # 3xx pairs and relations
     W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences), or the given schema does not join their types. They are not learned, and count as missed in the scores."
     W302 = "'{name}': {pairs} pair(s) of spans in {docs} document(s) were not scored: a document has more than max_pairs = {most}. The closest were kept. Raise max_pairs, or narrow [components.{name}.candidates] max_distance."
+    W303 = '\'{name}\' is to learn from predicted spans (train_on = "{source}"), and no component has looked for any in these documents. Add the components that it reads from to annotating_components in [training], the transformer that they listen to among them, or set train_on = "gold".'
     W320 = "'{name}': config.cfg cannot hold {settings}, because a label has a character there that parts names from values, such as ':' or '='. Only {path} has the new values. They are in force when the pipeline is loaded; a pipeline that is trained anew from config.cfg will not have them."
 
     # 4xx events

@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import spacy
 import srsly
@@ -22,27 +22,12 @@ from ..ner.baseline import lookup_baseline
 from ..ner.scorer import score_ner, score_pairs
 from ..relations.baseline import NearestRelations
 from ..relations.scorer import score_relations
+from ..tasks import TASKS
 from ..view.reliability import plot_reliability
 
 PACKAGES = ("spacy", "spacy-transformers", "spacy-llm-ie", "thinc", "torch", "transformers")
 
 
-class Task(NamedTuple):
-    """What is scored: its name, the prefix of its scores, their key by label, and what the component before it gives."""
-
-    name: str
-    prefix: str
-    per_type: str
-    factory: str
-    given: Tuple[str, ...] = ()
-
-
-TASKS = (
-    Task("entities", "ents", "ents_per_type", "ie_ner"),
-    Task("relations", "rels_micro", "rels_per_type", "ie_relations", ("entities",)),
-    Task("triggers", "triggers", "triggers_per_type", "ie_triggers"),
-    Task("arguments", "args", "args_per_type", "ie_arguments", ("entities", "triggers")),
-)
 BASELINES = {
     "entities": "tags whatever was an entity in the training data",
     "relations": "links each entity that was found to the nearest one of a type that it is often linked to",

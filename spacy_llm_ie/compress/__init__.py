@@ -1,1 +1,1 @@
-"""Smaller pipelines out of trained ones. Reads whole pipelines and their configs, writes pipelines."""
+"""Makes a trained pipeline smaller and quicker. Reads and writes whole pipelines; next: cli."""

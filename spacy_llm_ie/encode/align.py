@@ -139,21 +139,14 @@ def split_docs(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
 
 def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
     texts = [doc.text for doc in docs]
-    encoding = tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        return_offsets_mapping=True,
-        verbose=False,
-    )
+    encodings = _encode(tokenizer, texts)
     # One more character between documents keeps them apart.
     bases = numpy.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
     table = numpy.concatenate([doc.to_array([IDX, LENGTH]) for doc in docs]).astype("int64")
     starts = table[:, 0] + numpy.repeat(bases, [len(doc) for doc in docs])
-    counts = [len(ids) for ids in encoding["input_ids"]]
-    ids = numpy.fromiter(chain.from_iterable(encoding["input_ids"]), dtype="int64", count=sum(counts))
-    offsets = chain.from_iterable(chain.from_iterable(encoding["offset_mapping"]))
+    counts = [len(encoding) for encoding in encodings]
+    ids = numpy.fromiter(chain.from_iterable(e.ids for e in encodings), dtype="int64", count=sum(counts))
+    offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
     chars = numpy.fromiter(offsets, dtype="int64", count=2 * len(ids)).reshape(-1, 2)
     begin, end = (chars + numpy.repeat(bases, counts)[:, None]).T
     first = numpy.searchsorted(starts, begin, side="right") - 1
@@ -163,6 +156,19 @@ def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
     first = first + (in_space & (numpy.append(starts, -1)[first + 1] == begin + 1))
     last = numpy.where(solid, numpy.searchsorted(starts, end - 1, side="right") - 1, first)
     return Pieces.from_tokens(ids, first, last, solid, n_tokens=len(starts))
+
+
+def _encode(tokenizer: Any, texts: List[str]) -> List[Any]:
+    """Split texts with what is inside a fast tokenizer: the same pieces, without packing them into tensors and dictionaries.
+
+    RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
+    """
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None:  # left behind by somebody who used the tokenizer for something else
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend.encode_batch(texts, add_special_tokens=False)
 
 
 def _split_slow(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
@@ -244,6 +250,26 @@ def build_rows(frame: Frame, pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1
     RETURNS (Tuple[WordpieceBatch, Ragged]): The rows, padded on the right; and for each token of the batch,
         in order, the indices of its pieces in the flattened rows.
     """
+    ids, begin, end = lay_out(pieces, rows, lifted, size)
+    input_ids, types, lengths = fill_rows(frame, ids, begin, end)
+    wordpieces = WordpieceBatch(
+        strings=frame.strings[input_ids].tolist(),
+        input_ids=input_ids,
+        attention_mask=mask_of(lengths, input_ids.shape[1]).astype("float32"),
+        lengths=lengths.tolist(),
+        token_type_ids=types if frame.has_types else None,
+    )
+    target, counts = align_tokens(frame, pieces, rows, begin, end, numpy.arange(len(begin)) * input_ids.shape[1])
+    return wordpieces, Ragged(target, counts)
+
+
+def lay_out(pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1d], size: int) -> Tuple[Ints1d, Ints1d, Ints1d]:
+    """Find the pieces of each window.
+
+    pieces, rows, lifted, size: As in `build_rows`.
+    RETURNS (Tuple[Ints1d, Ints1d, Ints1d]): All pieces, those of the lifted tokens last. Shape: (P,). And the first piece and the
+        end of each row in them. Shape of each: (R,).
+    """
     long_tokens = rows.start[rows.alone]
     used = [lifted[int(token)][:size] for token in long_tokens]
     ids = numpy.concatenate([pieces.ids, *used])
@@ -254,14 +280,29 @@ def build_rows(frame: Frame, pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1
     ends = len(pieces.ids) + numpy.cumsum([len(piece_ids) for piece_ids in used], dtype="int64")
     begin[rows.alone] = ends - [len(piece_ids) for piece_ids in used]
     end[rows.alone] = ends
-    wordpieces = _fill_rows(frame, ids, begin, end)
-    return wordpieces, _align_tokens(frame, pieces, rows, begin, end, wordpieces.input_ids.shape[1])
+    return ids, begin, end
 
 
-def _fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> WordpieceBatch:
+def row_lengths(frame: Frame, begin: Ints1d, end: Ints1d) -> Ints1d:
+    """Count the pieces of rows, special ones included; a row without text and special pieces has one of padding. Shape: (R,)."""
+    return numpy.maximum(end - begin + frame.size, 1)
+
+
+def mask_of(lengths: Ints1d, width: int) -> numpy.ndarray:
+    """True for the pieces that are not padding. Shape: (R, width)."""
+    return numpy.arange(width)[None] < lengths[:, None]
+
+
+def fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> Tuple[numpy.ndarray, numpy.ndarray, Ints1d]:
+    """Frame the pieces of rows, padded on the right.
+
+    frame (Frame): The special pieces.
+    ids (Ints1d): All pieces. Shape: (P,).
+    begin, end (Ints1d): The pieces of each row. Shape: (R,).
+    RETURNS: Pieces and their segment numbers, shape (R, longest); and the length of each row, shape (R,).
+    """
     n_prefix, counts = len(frame.prefix), end - begin
-    # Without special pieces, a row without text still needs one piece: padding that is not masked.
-    lengths = numpy.maximum(counts + frame.size, 1)
+    lengths = row_lengths(frame, begin, end)
     shape = (len(counts), int(lengths.max()))
     columns = numpy.arange(shape[1])[None]
     text = (columns >= n_prefix) & (columns < n_prefix + counts[:, None])
@@ -271,21 +312,18 @@ def _fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> Wordpie
     input_ids[:, :n_prefix], types[:, :n_prefix] = frame.prefix, frame.prefix_types
     behind = (numpy.arange(shape[0])[:, None], (n_prefix + counts)[:, None] + numpy.arange(len(frame.suffix)))
     input_ids[behind], types[behind] = frame.suffix, frame.suffix_types
-    return WordpieceBatch(
-        strings=frame.strings[input_ids].tolist(),
-        input_ids=input_ids,
-        attention_mask=(columns < lengths[:, None]).astype("float32"),
-        lengths=lengths.tolist(),
-        token_type_ids=types if frame.has_types else None,
-    )
+    return input_ids, types, lengths
 
 
-def _align_tokens(frame: Frame, pieces: Pieces, rows: Rows, begin: Ints1d, end: Ints1d, width: int) -> Ragged:
+def align_tokens(
+    frame: Frame, pieces: Pieces, rows: Rows, begin: Ints1d, end: Ints1d, offsets: Ints1d
+) -> Tuple[Ints1d, Ints1d]:
     """Align each token of the batch to its pieces; see `build_rows`.
 
     begin, end (Ints1d): The pieces of each row. Shape: (R,).
-    width (int): Length of the padded rows.
-    RETURNS (Ragged): Indices into the flattened rows, by token.
+    offsets (Ints1d): Where each row begins in the flattened rows. Shape: (R,).
+    RETURNS (Tuple[Ints1d, Ints1d]): Indices into the flattened rows, those of one token after those of the token before; and
+        how many each token has. Shape: (T,).
     """
     n_tokens, n_prefix = len(pieces.token_first), len(frame.prefix)
     row = numpy.repeat(numpy.arange(len(rows.doc)), rows.stop - rows.start)
@@ -300,13 +338,13 @@ def _align_tokens(frame: Frame, pieces: Pieces, rows: Rows, begin: Ints1d, end: 
     column = n_prefix + first - begin[row]
     column[bare] = numpy.maximum(column[bare] - 1, 0)
     count[bare] = 1
-    target = concat_ranges(row * width + column, count)
+    target = concat_ranges(offsets[row] + column, count)
     owner = numpy.repeat(token, count)
     keep = _keep_solid(pieces, concat_ranges(first, count), owner, numpy.repeat(bare | alone, count))
     target, owner = target[keep], owner[keep]
     order = numpy.argsort(owner, kind="stable")
     lengths = numpy.bincount(owner, minlength=n_tokens)
-    return Ragged(target[order].astype("i"), lengths.astype("i"))
+    return target[order].astype("i"), lengths.astype("i")
 
 
 def _keep_solid(pieces: Pieces, piece: Ints1d, owner: Ints1d, exempt: numpy.ndarray) -> numpy.ndarray:

@@ -4,6 +4,7 @@ Drop-in for spacy-transformers' own TransformerModel in the `transformer` compon
 `replace_listeners`, serialization and training work as they do there.
 """
 
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Tuple
 
 import srsly
@@ -21,9 +22,11 @@ from thinc.types import Floats2d, Ragged
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..errors import Errors
-from .align import Frame
-from .batches import WindowBatch, predict_rows, split_into_windows, train_rows
+from .align import Frame, split_docs
+from .batches import WindowBatch, predict_rows, train_rows
+from .processor import has_bfloat16
 from .weights import resolve_weights
+from .windows import longest_text, split_into_windows
 
 NO_SETTINGS: Dict[str, Any] = SimpleFrozenDict()
 MAX_PIECES = 4096
@@ -102,12 +105,6 @@ class Bfloat16:
             output = self.model(*args, **kwargs)
         full = {name: value.float() if isinstance(value, torch.Tensor) else value for name, value in output.items()}
         return type(output)(**full)
-
-
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); where it does not, float32 is faster."""
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in names)
 
 
 class SavedConfig:
@@ -228,9 +225,9 @@ def forward(model: WindowTransformer, docs: Iterable[Doc], is_train: bool) -> Tu
     if not any(len(doc) for doc in docs):
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs
     maybe_flush_pytorch_cache(chance=model.attrs.get("flush_cache_chance", 0))
-    spans, wordpieces, align = split_into_windows(
-        model.tokenizer, model.transformer, model.frame, model.attrs["get_spans"], docs
-    )
+    limit = longest_text(model.tokenizer, model.transformer, model.frame.size)
+    split = partial(split_docs, model.tokenizer)
+    spans, wordpieces, align = split_into_windows(split, limit, model.frame, model.attrs["get_spans"], docs)
     layer = model.layers[0]
     if not is_train:
         model_output = predict_rows(layer, wordpieces, model.max_pieces)

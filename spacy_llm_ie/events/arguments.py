@@ -148,6 +148,10 @@ class ArgumentExtractor(PairPipe):
             found += [(span.start, span.end, span.label_) for span in self._group(doc)]
         return found
 
+    def was_read(self, doc: Doc) -> bool:
+        """Whether triggers were looked for in a document."""
+        return is_annotated(doc, "events")
+
     def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
         """Triggers are heads, all others tails. RETURNS: Indices."""
         trigger = numpy.array([label.startswith(MARK) for *_, label in spans], dtype=bool)

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy
 import torch
@@ -21,23 +21,15 @@ from ..ner.decoding import check_thresholds
 from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT
 from . import teaching
-from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, closest
+from .candidates import Candidates, FoundPair, PairGeneratorT, SpanT, check_generator, closest
+from .defaults import DEFAULTS, SOURCES
 from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
 from .teaching import TaughtPairs
 
-SOURCES = ("gold", "predicted", "mix")
+NO_PAIRS = numpy.zeros((0, 2), dtype="int64")
 # What the label table is made from.
 TABLE_SETTINGS = ("labels", "span_labels", "label_filter", "schema", "learned_schema", "symmetric")
-
-
-class FoundPair(NamedTuple):
-    """A labelled pair of spans with its probability."""
-
-    head: SpanT
-    tail: SpanT
-    label: str
-    score: float
 
 
 class PairPipe(ConfiguredPipe):
@@ -77,6 +69,10 @@ class PairPipe(ConfiguredPipe):
 
     def spans(self, doc: Doc) -> List[SpanT]:
         """The spans of a document that may be paired. RETURNS (List[SpanT]): In any order."""
+        raise NotImplementedError
+
+    def was_read(self, doc: Doc) -> bool:
+        """Whether the components before this one have looked for spans in a document, found or not."""
         raise NotImplementedError
 
     def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
@@ -192,16 +188,21 @@ class PairPipe(ConfiguredPipe):
 
     # Finding pairs.
 
-    def pick(self, doc: Doc, spans: Iterable[SpanT]) -> Tuple[Candidates, int]:
+    def pick(self, doc: Doc, spans: Iterable[SpanT], table: Optional[LabelTable] = None) -> Tuple[Candidates, int]:
         """The candidate pairs of spans: near each other, and of types that a label joins.
 
         doc (Doc): The document.
         spans (Iterable[SpanT]): Its spans, in any order.
+        table (Optional[LabelTable]): `self.table`, which takes a while to look up.
         RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
         """
-        ordered, table = sorted(set(spans)), self.table
+        ordered = sorted(set(spans))
+        heads, tails = self.ends(ordered)
+        if len(ordered) < 2 or not len(heads) or not len(tails):
+            return Candidates(ordered, NO_PAIRS), 0
+        table = table or self.table
         rows = table.rows(ordered)
-        pairs = self.candidates(doc, rows[:, :2], *self.ends(ordered))
+        pairs = self.candidates(doc, rows[:, :2], heads, tails)
         pairs = pairs[table.mask(rows, pairs)[:, 1:].any(axis=1)]
         kept = closest(rows, pairs, self.cfg["max_pairs"])
         return Candidates(ordered, kept), len(pairs) - len(kept)
@@ -251,7 +252,8 @@ class PairPipe(ConfiguredPipe):
 
     def _pick_all(self, docs: Sequence[Doc]) -> List[Candidates]:
         """The candidates of documents, with a warning (W302) that counts what the budget leaves out."""
-        picked = [self.pick(doc, self.spans(doc)) for doc in docs]
+        table = self.table
+        picked = [self.pick(doc, self.spans(doc), table) for doc in docs]
         left_out = [count for _, count in picked if count]
         if left_out:
             counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
@@ -269,6 +271,8 @@ class PairPipe(ConfiguredPipe):
         probabilities (ndarray): Shape (P, K), output 0 for no label.
         RETURNS (List[FoundPair]): In the order of the pairs.
         """
+        if not len(probabilities):
+            return []
         chosen = self._reached(probabilities)
         if not self.cfg["several"]:
             best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
@@ -362,10 +366,12 @@ class PairPipe(ConfiguredPipe):
     def _gold_pairs(self, examples: List[Example], wanted: bool) -> List[Tuple[Candidates, ndarray]]:
         """Spans and pairs to learn from, and their gold labels (P, K). Documents without annotation have no pairs."""
         found = []
+        if wanted and self.cfg["train_on"] != "gold" and not any(self.was_read(example.predicted) for example in examples):
+            warnings.warn(Warnings.W303.format(name=self.name, source=self.cfg["train_on"]), stacklevel=4)
         for example in examples:
             gold = self.gold(example) if wanted else None
             if gold is None:
-                candidates, gold = Candidates([], numpy.zeros((0, 2), dtype="int64")), GoldPairs([], {})
+                candidates, gold = Candidates([], NO_PAIRS), GoldPairs([], {})
             else:
                 candidates, _ = self.pick(example.predicted, self._training_spans(example, gold))
             found.append((candidates, self.table.targets(candidates.spans, candidates.pairs, gold, self.name)))
@@ -384,16 +390,3 @@ class PairPipe(ConfiguredPipe):
         if source != "gold":
             spans.update(self.spans(example.predicted))
         return spans
-
-
-DEFAULTS: Dict[str, Any] = {
-    "threshold": None,
-    "thresholds": {},
-    "schema": {},
-    "label_filter": True,
-    "train_on": "gold",
-    "none_weight": 1.0,
-    "max_pairs": 100_000,
-    "learn_rate_factor": 1.0,
-    "loss_weight": 1.0,
-}

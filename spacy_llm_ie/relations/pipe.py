@@ -161,6 +161,11 @@ class RelationExtractor(PairPipe):
         """The entities of a document, or the spans of the group that is set. RETURNS (List[SpanT]): In their order."""
         return entity_spans(doc, self.cfg["spans_key"])
 
+    def was_read(self, doc: Doc) -> bool:
+        """Whether entities, or spans of the group that is set, were looked for in a document."""
+        key = self.cfg["spans_key"]
+        return is_annotated(doc, "entities") if key is None else key in doc.spans
+
     def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
         """Every span may be head and tail. RETURNS: Indices."""
         return numpy.arange(len(spans)), numpy.arange(len(spans))

@@ -383,6 +383,12 @@ def test_gold_triggers_predicted_ones_or_both_are_learned_from(source):
     assert labels[:, 1:].sum() == (0 if source == "predicted" else 2)
 
 
+def test_learning_from_triggers_that_nobody_finds_is_told():
+    nlp = make("ie_arguments", train_on="predicted")
+    with pytest.warns(UserWarning, match="IE-W303.*annotating_components"):
+        nlp.update(make_examples(nlp))
+
+
 def test_training_on_the_answers_of_the_components_before():
     spacy.util.fix_random_seed(0)
     nlp = spacy.blank("en")

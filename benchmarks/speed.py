@@ -1,0 +1,157 @@
+"""Compressed pipelines against spacy-transformers + spaCy's `ner` with the same encoder, in one run, in alternation.
+
+    python -m spacy ie compress PIPELINE int8 --dev corpus/dev.spacy --precision int8 --backend onnxruntime
+    python benchmarks/speed.py PIPELINE int8 [MORE ...] [--repeats 5] [--threads 2] [--output speed.json]
+
+PIPELINE is a trained one, as `bash scripts/all` makes it; the others are what `ie compress` made of it. Measured for each, from raw text:
+words a second over the sentences of assets/newswire, milliseconds for one text of 20 words, megabytes on disk. For a compressed
+pipeline also the share of its bare encoder: the same word pieces in the same passes, without anything around them. Peers in the
+same run: the baseline, and Hugging Face's token classification pipeline around the same encoder (with a random head).
+"""
+
+import argparse
+import json
+import re
+import statistics
+import time
+from pathlib import Path
+
+import spacy
+import torch
+from transformers import BertForTokenClassification, TokenClassificationPipeline
+
+from spacy_llm_ie.compress.measure import count_words, folder_size, shorten, wait_for_each
+from spacy_llm_ie.data.corpus import create_corpus_v1
+from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
+
+NEWSWIRE = Path(__file__).parents[1] / "assets" / "newswire"
+BASELINE = "spacy-transformers + ner"
+HUGGING_FACE = "Hugging Face pipeline"
+
+
+def load_sentences(most):
+    lines = (NEWSWIRE / "train.jsonl").read_text(encoding="utf8").splitlines()
+    sentences = (sentence for line in lines for sentence in re.split(r"(?<=[.!?]) ", json.loads(line)["text"]))
+    return [sentence for sentence, _ in zip(sentences, range(most))]
+
+
+def make_baseline(updates):
+    """What spaCy's quickstart writes for transformers, in float32, trained for some updates so that it finds entities."""
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    spans = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 128, "stride": 96}
+    model = {"@architectures": "spacy-transformers.TransformerModel.v3", "name": resolve_weights(packaged_weights())}
+    nlp.add_pipe("transformer", config={"model": {**model, "get_spans": spans}})
+    listener = {"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0}
+    parser = {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "state_type": "ner",
+        "extra_state_tokens": False,
+        "hidden_width": 64,
+        "maxout_pieces": 2,
+        "use_upper": False,
+        "tok2vec": {**listener, "pooling": {"@layers": "reduce_mean.v1"}},
+    }
+    nlp.add_pipe("ner", config={"model": parser})
+    examples = list(create_corpus_v1(NEWSWIRE / "train.jsonl")(nlp))
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 2e-4
+    for i in range(updates):
+        nlp.update([examples[(8 * i + k) % len(examples)] for k in range(8)], sgd=optimizer)
+    return nlp
+
+
+def make_peer(nlp):
+    """Hugging Face's pipeline with the encoder of the trained pipeline and a head of as many labels as BILUO has."""
+    model = nlp.get_pipe("transformer").model
+    config = model.transformer.config
+    config.num_labels = 29
+    peer = BertForTokenClassification(config).eval()
+    peer.bert.load_state_dict(model.transformer.state_dict(), strict=False)
+    return TokenClassificationPipeline(model=peer, tokenizer=model.tokenizer, aggregation_strategy="simple", batch_size=32)
+
+
+def record_passes(nlp, texts):
+    """The inputs of all passes of a compressed encoder. RETURNS: Its runtime, and them."""
+    pipe = nlp.get_pipe("transformer")
+    runtime, passes = pipe.model.runtime, []
+    run = runtime.run
+    runtime.run = lambda inputs: (passes.append(inputs), run(inputs))[1]
+    with nlp.select_pipes(enable=["transformer"]):
+        for _ in nlp.pipe(texts):
+            pass
+    del runtime.run
+    return runtime, passes
+
+
+def make_runners(pipelines, texts):
+    """What is timed, by name: reads all texts once."""
+    runners = {name: (lambda nlp=nlp: [None for _ in nlp.pipe(texts)]) for name, nlp in pipelines.items()}
+    peer = make_peer(pipelines["original"])
+    longest_first = sorted(texts, key=len, reverse=True)
+    runners[HUGGING_FACE] = lambda: peer(longest_first)
+    for name, nlp in pipelines.items():
+        if hasattr(nlp.get_pipe("transformer").model, "runtime"):
+            runtime, passes = record_passes(nlp, texts)
+            runners[f"{name}, bare encoder"] = lambda runtime=runtime, passes=passes: [runtime.run(p)[0, 0, 0] for p in passes]
+    return runners
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("original", type=Path)
+    parser.add_argument("compressed", type=Path, nargs="+")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--texts", type=int, default=1200, help="sentences")
+    parser.add_argument("--updates", type=int, default=60, help="of the baseline before it is timed")
+    parser.add_argument("--batch-size", type=int, default=None, help="documents; what each pipeline says, if not given")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    texts = load_sentences(args.texts)
+    pipelines = {BASELINE: make_baseline(args.updates), "original": spacy.load(args.original)}
+    pipelines.update({path.name: spacy.load(path) for path in args.compressed})
+    if args.batch_size:
+        for nlp in pipelines.values():
+            nlp.batch_size = args.batch_size
+    words, short = count_words(pipelines["original"], texts), shorten(pipelines["original"], texts)
+    runners = make_runners(pipelines, texts)
+    seconds = {name: [] for name in runners}
+    waits = {name: [] for name in pipelines}
+    for turn in range(args.repeats + 1):  # the first turn warms up
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+        for name, nlp in pipelines.items() if turn else ():
+            waits[name].extend(wait_for_each(nlp, short))
+    sizes = {path.name: folder_size(path) / 1e6 for path in args.compressed}
+    sizes["original"] = folder_size(args.original) / 1e6
+    speed = {name: words / statistics.median(found) for name, found in seconds.items()}
+    rows = []
+    for name in speed:
+        wait = statistics.median(waits[name]) * 1000 if name in waits else None
+        bare = speed.get(f"{name}, bare encoder")
+        rows.append(
+            {
+                "name": name,
+                "words_per_second": round(speed[name]),
+                "times_baseline": round(speed[name] / speed[BASELINE], 2),
+                "share_of_bare": bare and round(speed[name] / bare, 3),
+                "p50_ms": wait and round(wait, 2),
+                "mb": name in sizes and round(sizes[name], 1) or None,
+            }
+        )
+        shown = [rows[-1][key] for key in list(rows[-1])[1:]]
+        print("| " + " | ".join([name, *("" if value is None else f"{value:,}" for value in shown)]) + " |", flush=True)
+    if args.output:
+        args.output.write_text(
+            json.dumps({"words": words, "texts": len(texts), "rows": rows}, indent=1) + "\n", encoding="utf8"
+        )
+
+
+if __name__ == "__main__":
+    main()

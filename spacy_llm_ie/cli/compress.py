@@ -1,0 +1,163 @@
+"""python -m spacy ie compress: a trained pipeline becomes a smaller and quicker one, with a report of what that costs."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Dict, List, NamedTuple
+
+import spacy
+import typer
+from spacy.language import Language
+from tqdm import tqdm
+from wasabi import msg
+
+from ..compress.backend import compile_transformer, export_encoder, find_transformer, save_compiled
+from ..compress.measure import Costs, measure, race, read_texts, score
+from ..compress.report import HEADER, plot, problems, table, write_card
+from ..encode.runtimes import RUNTIMES
+from ..errors import Errors
+from ..tasks import main_scores
+
+
+class Choice(NamedTuple):
+    """A backend with a precision."""
+
+    backend: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+def compress_cli(
+    # fmt: off
+    pipeline: str = typer.Argument(..., help="Trained pipeline with a transformer: a folder or an installed package"),
+    output: Path = typer.Argument(..., help="Folder of the new pipeline; must be new or empty"),
+    dev: Path = typer.Option(..., "--dev", "-d", help="Development data, to see what is lost: .spacy or .jsonl", exists=True),
+    backend: str = typer.Option("auto", "--backend", "-b", help=f"{', '.join(RUNTIMES)}; auto: the quickest on this machine"),
+    precision: str = typer.Option(
+        "auto", "--precision", "-p", help="float32, bfloat16, int8; auto: the quickest that keeps the score"
+    ),
+    threads: int = typer.Option(0, "--threads", "-t", help="Threads of the encoder; 0: one for each processor", min=0),
+    max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
+    keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
+    force: bool = typer.Option(False, "--force", "-f", help="Keep the result also if it loses more, or is slower"),
+    # fmt: on
+) -> None:
+    """Make a trained pipeline smaller and quicker, and show what that costs."""
+    compress(
+        pipeline,
+        output,
+        dev,
+        backend=backend,
+        precision=precision,
+        threads=threads,
+        max_loss=max_loss,
+        keep_vectors=keep_vectors,
+        force=force,
+    )
+
+
+def compress(
+    pipeline: str,
+    output: Path,
+    dev: Path,
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int = 0,
+    max_loss: float = 1.0,
+    keep_vectors: bool = False,
+    force: bool = False,
+) -> Dict[str, Costs]:
+    """Write the compressed pipeline, print the report and store it in the pipeline.
+
+    The arguments are those of the command. Exits with 1, and leaves no output, if the result loses too much or is slower.
+    RETURNS (Dict[str, Costs]): Of the original and the result.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else it warns whenever a process is started
+    nlp = spacy.load(pipeline)
+    choices = list_choices(backend, precision)
+    with tempfile.TemporaryDirectory() as folder:
+        made = _make_all(nlp, choices, Path(folder), threads, keep_vectors)
+        choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
+        shutil.copytree(made[choice], output, dirs_exist_ok=True)
+    return _report(nlp, choice, output, dev, max_loss, force)
+
+
+def list_choices(backend: str, precision: str) -> List[Choice]:
+    """The backends and precisions to try: those that were named, or all that are installed.
+
+    RETURNS (List[Choice]): At least one.
+    RAISES (ValueError): If no backend has that precision (E520).
+    RAISES (ImportError): If the named backend is not installed (E521), or none is (E522).
+    """
+    found = [
+        Choice(name, known)
+        for name, runtime in RUNTIMES.items()
+        for known in runtime.precisions
+        if backend in ("auto", name) and precision in ("auto", known)
+    ]
+    if not found:
+        known = ", ".join(f"{name} ({', '.join(runtime.precisions)})" for name, runtime in RUNTIMES.items())
+        raise ValueError(Errors.E520.format(backend=backend, precision=precision, known=known))
+    if backend != "auto":
+        RUNTIMES[backend].load_package()
+        return found
+    installed = [choice for choice in found if RUNTIMES[choice.backend].is_installed()]
+    if not installed:
+        raise ImportError(Errors.E522)
+    return installed
+
+
+def _make_all(nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool) -> Dict[Choice, Path]:
+    name, pipe = find_transformer(nlp)
+    made = {}
+    for choice in tqdm(choices, desc="exporting", disable=None):
+        weights = export_encoder(pipe.model, *choice)
+        compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
+        made[choice] = folder / "-".join(choice)
+        save_compiled(nlp, name, compiled, made[choice], keep_vectors)
+    return made
+
+
+def _choose(nlp: Language, made: Dict[Choice, Path], dev: Path, max_loss: float) -> Choice:
+    """The quickest on this machine of those that lose little; if all lose too much, the one that loses least."""
+    pipelines = {choice: spacy.load(path) for choice, path in made.items()}
+    speeds = {choice: max(found) for choice, found in race(pipelines, read_texts(dev, nlp), 2).items()}
+    before = main_scores(nlp, score(nlp, dev))
+    losses: Dict[Choice, float] = {}
+    for choice, other in tqdm(pipelines.items(), desc="scoring", disable=None):
+        after = main_scores(other, score(other, dev))
+        losses[choice] = max((100 * (value - after.get(task, 0.0)) for task, value in before.items()), default=0.0)
+    good = [choice for choice in made if losses[choice] <= max_loss]
+    best = max(good, key=speeds.__getitem__) if good else min(made, key=losses.__getitem__)
+    rows = [(str(c), f"{speeds[c]:,.0f}", f"{max(losses[c], 0):.1f}", "chosen" if c == best else "") for c in made]
+    msg.table(rows, header=("backend", "words/s", "most lost", ""), divider=True, aligns=("l", "r", "r", "l"))
+    return best
+
+
+def _report(nlp: Language, choice: Choice, output: Path, dev: Path, max_loss: float, force: bool) -> Dict[str, Costs]:
+    costs = measure({"original": Path(nlp.path), "result": output}, {"original": nlp, "result": spacy.load(output)}, dev)
+    before, after = costs["original"], costs["result"]
+    msg.table(table(before, after), header=HEADER, divider=True, aligns=("l", "r", "r", "r"))
+    found = problems(before, after, max_loss)
+    if found and not force:
+        shutil.rmtree(output)
+        msg.fail("Refused: " + "; ".join(found), "Nothing was written. --force keeps such a result.", exits=1)
+    for problem in found:
+        msg.warn(f"Kept all the same: {problem}")
+    write_card(output, before, after, choice._asdict(), dev.name)
+    _draw(costs, output)
+    msg.good(f"{output}: {choice}; the report is in its meta.json, for the README of the package")
+    return costs
+
+
+def _draw(costs: Dict[str, Costs], output: Path) -> None:
+    try:
+        plot(costs, output / "compression.png", "speed against score")
+    except ImportError as error:
+        msg.info(str(error))

@@ -1,0 +1,250 @@
+"""An encoder that runs in another program than torch, in the `transformer` component of a trained pipeline.
+
+It gives each token one vector, the mean over its word pieces, and hands that to the listeners as if the token were one piece: so
+components need no change. It is for prediction; what it was made from can be trained.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+import numpy
+import srsly
+from numpy import ndarray
+from spacy.tokens import Doc
+from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
+from thinc.api import Model
+from thinc.shims import Shim
+from thinc.types import Floats2d, Ints1d, Ragged
+from transformers import AutoTokenizer
+from transformers.file_utils import ModelOutput
+
+from ..errors import Errors
+from .align import Frame, align_tokens, fill_rows, lay_out, mask_of, row_lengths, split_docs
+from .batches import FEW_PIECES, plan_passes
+from .runtimes import RUNTIMES, Runtime
+from .windows import Windows, cut_docs
+
+MAX_PIECES = 4096
+NO_PIECES = WordpieceBatch.empty()
+
+
+class TokenBatch(FullTransformerBatch):
+    """The vectors of a batch of documents, one for each token.
+
+    vectors (Floats2d): Shape: (tokens, width).
+    sizes (List[int]): Tokens of each document.
+    """
+
+    def __init__(self, vectors: Floats2d, sizes: List[int]) -> None:
+        super().__init__(
+            [[] for _ in sizes], WordpieceBatch.empty(), ModelOutput(), Ragged(numpy.zeros(0, "i"), numpy.zeros(0, "i"))
+        )
+        self.vectors, self.sizes = vectors, sizes
+
+    def split_by_doc(self) -> List[TransformerData]:
+        """RETURNS (List[TransformerData]): One for each document, in order; each token is a piece of its own."""
+        numbers = numpy.arange(max(self.sizes, default=0), dtype="i")
+        ones = numpy.ones_like(numbers)
+        datas, start = [], 0
+        for size in self.sizes:
+            if not size:
+                datas.append(TransformerData.empty())
+                continue
+            output = ModelOutput(last_hidden_state=self.vectors[None, start : start + size])
+            datas.append(TransformerData(NO_PIECES, output, Ragged(numbers[:size], ones[:size])))
+            start += size
+        return datas
+
+
+class CompiledShim(Shim):
+    """Holds an exported encoder and its tokenizer, and makes the program that runs it when it is first needed.
+
+    A process that was forked makes its own, since threads do not survive a fork.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.weights = b""
+        self.tokenizer: Any = None
+        self.settings: Dict[str, Any] = {}
+        self._runtime: Tuple[int, Optional[Runtime]] = (0, None)
+
+    def set(self, weights: bytes, tokenizer: Any, settings: Dict[str, Any]) -> None:
+        """Take in an exported encoder.
+
+        weights (bytes): As ONNX.
+        tokenizer (PreTrainedTokenizerBase): Its tokenizer.
+        settings (Dict[str, Any]): `limit`, the most pieces of text it takes at once or None; and what its maker wants to keep.
+        """
+        self.weights, self.tokenizer, self.settings = weights, tokenizer, dict(settings)
+        self._runtime = (0, None)
+
+    def runtime(self, backend: str, precision: str, threads: int) -> Runtime:
+        """RETURNS (Runtime): The program that runs the encoder in this process."""
+        process, runtime = self._runtime
+        if runtime is None or process != os.getpid():
+            runtime = RUNTIMES[backend](self.weights, precision, threads)
+            self._runtime = (os.getpid(), runtime)
+        return runtime
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): What `from_bytes` reads: the ONNX model, the files of the tokenizer, settings."""
+        files: Dict[str, bytes] = {}
+        if self.tokenizer is not None:
+            with TemporaryDirectory() as folder:
+                self.tokenizer.save_pretrained(folder)
+                files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        return srsly.msgpack_dumps({"weights": self.weights, "tokenizer": files, "settings": self.settings})
+
+    def from_bytes(self, bytes_data: bytes) -> "CompiledShim":
+        """bytes_data (bytes): What `to_bytes` has written. RETURNS (CompiledShim): This object."""
+        message = srsly.msgpack_loads(bytes_data)
+        tokenizer = None
+        if message["tokenizer"]:
+            with TemporaryDirectory() as folder:
+                for name, content in message["tokenizer"].items():
+                    (Path(folder) / Path(name).name).write_bytes(content)
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.set(message["weights"], tokenizer, message["settings"])
+        return self
+
+    def copy(self) -> "CompiledShim":
+        """RETURNS (CompiledShim): The same encoder; the program that runs it is made anew."""
+        copied = CompiledShim()
+        copied.set(self.weights, self.tokenizer, self.settings)
+        return copied
+
+
+class CompiledTransformer(Model):
+    """The model of a `transformer` component whose encoder was exported. See `build_compiled_transformer_v1`."""
+
+    def __init__(self, get_spans: Callable, backend: str, precision: str, threads: int, max_pieces: int) -> None:
+        super().__init__("transformer", forward, init=init, shims=[CompiledShim()], dims={"nO": None})
+        # Not in attrs, which the saved model would override: the config of the one who runs it decides.
+        self.get_spans, self.backend, self.precision = get_spans, backend, precision
+        self.threads, self.max_pieces = threads, max_pieces
+        self._frame: Tuple[Any, Optional[Frame]] = (None, None)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer. None before loading."""
+        return self.shims[0].tokenizer
+
+    @property
+    def frame(self) -> Frame:
+        """The special pieces of the tokenizer."""
+        tokenizer, frame = self._frame
+        if frame is None or tokenizer is not self.tokenizer:
+            frame = Frame.from_tokenizer(self.tokenizer)
+            self._frame = (self.tokenizer, frame)
+        return frame
+
+    @property
+    def runtime(self) -> Runtime:
+        """The program that runs the encoder. RAISES (ImportError): If it is not installed (E521)."""
+        return self.shims[0].runtime(self.backend, self.precision, self.threads)
+
+
+def init(model: CompiledTransformer, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
+    """RAISES (ValueError): If there is no encoder (E524): only `ie compress` makes one."""
+    if not model.shims[0].weights:
+        raise ValueError(Errors.E524)
+
+
+def forward(model: CompiledTransformer, docs: Iterable[Doc], is_train: bool) -> Tuple[FullTransformerBatch, Callable]:
+    """Run the encoder over the windows of documents.
+
+    model (CompiledTransformer): The model.
+    docs (Iterable[Doc]): The documents; empty ones are allowed. Not modified.
+    is_train (bool): Must be False.
+    RETURNS (Tuple[FullTransformerBatch, Callable]): A vector for each token; and what stands for a backward pass.
+    RAISES (ValueError): If there is no encoder (E524), or if it is to be trained (E525).
+    """
+    if is_train:
+        raise ValueError(Errors.E525)
+    init(model)
+    docs = list(docs)
+    if not any(len(doc) for doc in docs):
+        return FullTransformerBatch.empty(len(docs)), lambda gradient: docs
+    runtime = model.runtime  # first, as OpenVINO forks, and tokenizers that ran before warn of that
+    limit = model.shims[0].settings["limit"]
+    windows = cut_docs(partial(split_docs, model.tokenizer), limit, model.frame, model.get_spans, docs)
+    vectors = encode_windows(runtime, model.frame, windows, model.max_pieces)
+    return TokenBatch(vectors, [len(doc) for doc in docs]), lambda gradient: docs
+
+
+def encode_windows(runtime: Runtime, frame: Frame, windows: Windows, max_pieces: int) -> Floats2d:
+    """Run the encoder over windows, and average over the pieces of each token.
+
+    runtime (Runtime): Runs the encoder.
+    frame (Frame): The special pieces.
+    windows (Windows): The windows of a batch.
+    max_pieces (int): Most pieces in a pass, padding included.
+    RETURNS (Floats2d): Shape: (tokens, width). Zeros for tokens in no window.
+    """
+    ids, begin, end = lay_out(windows.pieces, windows.rows, windows.lifted, windows.size)
+    lengths = row_lengths(frame, begin, end)
+    offsets = numpy.empty_like(lengths)
+    flat: Optional[ndarray] = None
+    done = 0
+    for rows in plan_passes(lengths, max_pieces, FEW_PIECES):
+        output, mask = _run_rows(runtime, frame, ids, begin[rows], end[rows])
+        if flat is None:
+            flat = numpy.empty((int(lengths.sum()), output.shape[-1]), dtype="float32")
+        offsets[rows] = done + numpy.cumsum(lengths[rows]) - lengths[rows]
+        count = int(lengths[rows].sum())
+        flat[done : done + count] = output.reshape(-1, output.shape[-1]) if count == mask.size else output[mask]
+        done += count
+    target, counts = align_tokens(frame, windows.pieces, windows.rows, begin, end, offsets)
+    return mean_over(flat, target, counts)
+
+
+def _run_rows(runtime: Runtime, frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> Tuple[ndarray, ndarray]:
+    input_ids, types, lengths = fill_rows(frame, ids, begin, end)
+    mask = mask_of(lengths, input_ids.shape[1])
+    inputs = {"input_ids": input_ids, "attention_mask": mask.astype("int64"), "token_type_ids": types}
+    return runtime.run(inputs), mask
+
+
+def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
+    """Average over groups of rows.
+
+    vectors (ndarray): Shape: (P, D).
+    target (Ints1d): The rows of the first group, then those of the second, and so on. Shape: (sum of counts,).
+    counts (Ints1d): Rows of each group; a group without rows has zeros. Shape: (T,).
+    RETURNS (Floats2d): Shape: (T, D).
+    """
+    if not len(target):
+        return numpy.zeros((len(counts), vectors.shape[1]), dtype="float32")
+    first = numpy.cumsum(counts) - counts
+    means = vectors[target[numpy.minimum(first, len(target) - 1)]]
+    several = numpy.flatnonzero(counts > 1)
+    if len(several):
+        rows = numpy.repeat(first[several] - numpy.cumsum(counts[several]) + counts[several], counts[several])
+        rows = vectors[target[rows + numpy.arange(len(rows))]]
+        starts = numpy.cumsum(counts[several]) - counts[several]
+        means[several] = numpy.add.reduceat(rows, starts, axis=0) / counts[several, None]
+    means[counts == 0] = 0
+    return means
+
+
+def build_compiled_transformer_v1(
+    get_spans: Callable, backend: str, precision: str, threads: int = 0, max_pieces: int = MAX_PIECES
+) -> Model[List[Doc], FullTransformerBatch]:
+    """Build the model of a `transformer` component whose encoder was exported by `python -m spacy ie compress`.
+
+    get_spans (Callable): How documents are cut into windows; as the pipeline was trained.
+    backend (str): "onnxruntime" or "openvino", the program that runs the encoder.
+    precision (str): "float32", "bfloat16" (openvino) or "int8".
+    threads (int): Threads for one pass; 0: one for each processor that the process may use, or OMP_NUM_THREADS.
+    max_pieces (int): Most word pieces, padding included, in one pass. Bounds the memory.
+    RETURNS (Model[List[Doc], FullTransformerBatch]): The model. It cannot be trained.
+    RAISES (ValueError): If the backend or the precision is not known (E520).
+    """
+    if backend not in RUNTIMES or precision not in RUNTIMES[backend].precisions:
+        known = ", ".join(f"{name} ({', '.join(runtime.precisions)})" for name, runtime in RUNTIMES.items())
+        raise ValueError(Errors.E520.format(backend=backend, precision=precision, known=known))
+    return CompiledTransformer(get_spans, backend, precision, threads, max_pieces)

@@ -1,0 +1,98 @@
+"""The component that a compressed pipeline has in the place of `transformer`: it encodes a batch while the one before is read."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Iterable, Iterator, List, Optional, Tuple
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import minibatch
+from spacy.vocab import Vocab
+from spacy_transformers import Transformer
+from spacy_transformers.annotation_setters import null_annotation_setter
+from spacy_transformers.data_classes import FullTransformerBatch
+from spacy_transformers.pipeline_component import install_extensions
+from spacy_transformers.util import batch_by_length
+from thinc.api import Model
+
+EncodedT = List[Tuple[List[Doc], FullTransformerBatch]]
+
+
+class EncoderPipe(Transformer):
+    """As spacy-transformers' component, but `pipe` runs the encoder in a thread, one batch ahead of the other components.
+
+    See `make_encoder`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], FullTransformerBatch],
+        set_extra_annotations: Callable = null_annotation_setter,
+        *,
+        name: str = "ie_encoder",
+        max_batch_items: int = 4096,
+        ahead: bool = True,
+    ) -> None:
+        super().__init__(vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items)
+        self.ahead = ahead
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Encode documents.
+
+        stream (Iterable[Doc]): The documents. One batch more than is given back is taken from it.
+        batch_size (int): Documents in a batch.
+        YIELDS (Doc): The documents, in order, with `doc._.trf_data`.
+        """
+        if not self.ahead:
+            yield from super().pipe(stream, batch_size=batch_size)
+            return
+        install_extensions()
+        with ThreadPoolExecutor(1, thread_name_prefix=self.name) as worker:
+            waiting: Optional[Tuple[List[Doc], Future]] = None
+            for batch in minibatch(stream, batch_size):
+                docs = list(batch)
+                encoding = worker.submit(self._encode, docs)
+                if waiting is not None:
+                    yield from self._finish(*waiting)
+                waiting = (docs, encoding)
+            if waiting is not None:
+                yield from self._finish(*waiting)
+
+    def _encode(self, docs: List[Doc]) -> EncodedT:
+        groups = batch_by_length(docs, self.cfg["max_batch_items"])
+        parts = [[docs[i] for i in indices] for indices in groups]
+        return [(part, self.predict(part)) for part in parts]
+
+    def _finish(self, docs: List[Doc], encoding: Future) -> Iterator[Doc]:
+        for part, predictions in encoding.result():
+            self.set_annotations(part, predictions)
+        yield from docs
+
+
+@Language.factory(
+    "ie_encoder",
+    assigns=["doc._.trf_data"],
+    default_config={
+        "set_extra_annotations": {"@annotation_setters": "spacy-transformers.null_annotation_setter.v1"},
+        "max_batch_items": 4096,
+        "ahead": True,
+    },
+)
+def make_encoder(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], FullTransformerBatch],
+    set_extra_annotations: Callable[[List[Doc], FullTransformerBatch], None],
+    max_batch_items: int,
+    ahead: bool,
+) -> EncoderPipe:
+    """Make the component that runs an exported encoder: `factory = "ie_encoder"`, as `python -m spacy ie compress` writes it.
+
+    model (Model[List[Doc], FullTransformerBatch]): `@architectures = "spacy-llm-ie.CompiledTransformer.v1"`.
+    set_extra_annotations (Callable): Called with each batch of documents and its vectors.
+    max_batch_items (int): Most tokens in a part of a batch, padding included.
+    ahead (bool): Encode the next batch in a thread while the other components read this one. `nlp.pipe` then takes one batch more
+        from its stream before it gives back the first document; for streams that wait for each answer set it to false.
+    RETURNS (EncoderPipe): The component.
+    """
+    return EncoderPipe(nlp.vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items, ahead=ahead)

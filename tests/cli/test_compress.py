@@ -1,0 +1,155 @@
+"""`ie compress` on a small trained pipeline: what it writes, what it says, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+import spacy_llm_ie.cli.compress as command
+from spacy_llm_ie.cli import ie_app
+from spacy_llm_ie.compress.measure import Costs, folder_size, probe, shorten
+from spacy_llm_ie.compress.report import loss, plot, problems, table
+from spacy_llm_ie.data.corpus import create_corpus_v1
+from tests.util import make_tiny_bert
+
+NEWSWIRE = Path(__file__).parents[2] / "assets" / "newswire"
+COSTS = Costs(90.0, 4.0, 900.0, 1000.0, 30.0, 40.0, {"entities": 0.9, "relations": 0.6}, 0.02)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    spacy.util.fix_random_seed(0)
+    folder = tmp_path_factory.mktemp("compress")
+    nlp = spacy.blank("en")
+    spans = {"@span_getters": "spacy-llm-ie.wordpiece_spans.v1"}
+    bert = {"@architectures": "spacy-llm-ie.TransformerModel.v1", "name": make_tiny_bert(folder / "bert"), "get_spans": spans}
+    nlp.add_pipe("transformer", config={"model": bert})
+    listener = {"@architectures": "spacy-transformers.TransformerListener.v1", "pooling": {"@layers": "reduce_mean.v1"}}
+    features = {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": 16,
+        "attrs": ["SHAPE", "NORM"],
+        "rows": [200, 500],
+        "include_static_vectors": False,
+    }
+    tagger = {"@architectures": "spacy-llm-ie.CrfTagger.v1", "tok2vec": {**listener, "grad_factor": 1.0}, "features": features}
+    nlp.add_pipe("ie_ner", config={"model": tagger})
+    examples = list(create_corpus_v1(NEWSWIRE / "train.jsonl", limit=20)(nlp))
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.005
+    for _ in range(25):
+        nlp.update(examples, sgd=optimizer)
+    nlp.to_disk(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    """The beginning of the training data, on which the small pipeline has some score."""
+    path = tmp_path_factory.mktemp("data") / "dev.jsonl"
+    lines = (NEWSWIRE / "train.jsonl").read_text(encoding="utf8").splitlines(keepends=True)[:12]
+    path.write_text("".join(lines), encoding="utf8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.LEAST_WORDS", 10)
+
+
+def run(*arguments):
+    return CliRunner().invoke(ie_app, ["compress", *map(str, arguments)])
+
+
+def test_a_pipeline_is_compressed_measured_and_described(model, dev, tmp_path):
+    output = tmp_path / "small"
+    done = run(model, output, "--dev", dev, "--force")
+    assert done.exit_code == 0, done.output
+    for text in ("onnxruntime int8", "openvino bfloat16", "chosen", "words a second", "entities", "peak memory"):
+        assert text in done.output
+    small, large = spacy.load(output), spacy.load(model)
+    assert folder_size(output / "transformer") < folder_size(model / "transformer")
+    meta = json.loads((output / "meta.json").read_text(encoding="utf8"))
+    numbers = meta["compression"]
+    assert numbers["data"] == "dev.jsonl"
+    assert numbers["settings"]["backend"] == small.config["components"]["transformer"]["model"]["backend"]
+    assert numbers["before"]["scores"]["entities"] > 0.3
+    assert 10 < numbers["after"]["memory"] < 20000
+    assert "|words a second|" in meta["notes"]
+    assert (output / "compression.png").read_bytes().startswith(b"\x89PNG")
+    examples = list(create_corpus_v1(dev)(large))
+    assert numbers["before"]["scores"]["entities"] == pytest.approx(large.evaluate(examples)["ents_f"])
+    assert numbers["after"]["scores"]["entities"] == pytest.approx(small.evaluate(examples)["ents_f"])
+
+
+def test_float32_finds_the_same(model, dev, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.probe", lambda *args: {"load": 1.0, "memory": None})
+    done = run(model, tmp_path / "same", "--dev", dev, "--backend", "onnxruntime", "--precision", "float32", "--force")
+    assert done.exit_code == 0, done.output
+    large, same = spacy.load(model), spacy.load(tmp_path / "same")
+    texts = [example.reference.text for example in create_corpus_v1(NEWSWIRE / "dev.jsonl", limit=20)(large)]
+    for one, other in zip(large.pipe(texts), same.pipe(texts)):
+        assert [(e.start, e.end, e.label_) for e in one.ents] == [(e.start, e.end, e.label_) for e in other.ents]
+        assert [e._.score for e in one.ents] == pytest.approx([e._.score for e in other.ents], abs=1e-4)
+
+
+def test_a_result_that_loses_too_much_is_refused(model, dev, tmp_path, monkeypatch):
+    worse = COSTS._replace(scores={"entities": 0.88, "relations": 0.6})
+    monkeypatch.setattr(command, "measure", lambda *args: {"original": COSTS, "result": worse})
+    arguments = (model, tmp_path / "small", "--dev", dev, "--backend", "onnxruntime", "--precision", "int8")
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert "entities lost 2.0 points, more than --max-loss 1" in " ".join(done.output.split())
+    assert not (tmp_path / "small").exists()
+    assert run(*arguments, "--max-loss", 2).exit_code == 0
+    done = run(model, tmp_path / "forced", *arguments[2:], "--force")
+    assert done.exit_code == 0
+    assert "entities lost 2.0 points" in " ".join(done.output.split())
+    assert spacy.load(tmp_path / "forced")("A text.").has_annotation("ENT_IOB")
+
+
+def test_problems_and_losses():
+    assert problems(COSTS, COSTS, 0.0) == []
+    slower = COSTS._replace(speed=900.0)
+    assert problems(COSTS, slower, 1.0) == ["it is slower: 900 words a second instead of 1,000"]
+    gone = COSTS._replace(scores={"entities": 0.95})
+    assert loss(COSTS, gone) == pytest.approx({"entities": -5.0, "relations": 60.0})
+    assert problems(COSTS, gone, 1.0) == ["relations lost 60.0 points, more than --max-loss 1"]
+    rows = {row[0]: row[1:] for row in table(COSTS, COSTS._replace(size=30.0, speed=6000.0, memory=None))}
+    assert rows["size, MB"] == ("90.0", "30.0", "3.0 x less")
+    assert rows["words a second"] == ("1,000", "6,000", "6.0 x faster")
+    assert rows["peak memory, MB"] == ("900", "-", "")
+    assert rows["relations"] == ("60.0", "60.0", "+0.0")
+
+
+def test_nothing_is_overwritten_and_bad_settings_are_named(model, dev, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine", encoding="utf8")
+    done = run(model, tmp_path / "full", "--dev", dev)
+    assert done.exit_code == 1
+    assert "not empty" in done.output
+    with pytest.raises(ValueError, match="IE-E520.*bfloat16"):
+        command.list_choices("onnxruntime", "bfloat16")
+    with pytest.raises(ValueError, match="IE-E520"):
+        command.list_choices("tensorflow", "int8")
+    (tmp_path / "empty.jsonl").write_text('{"text": ""}\n', encoding="utf8")
+    with pytest.raises(ValueError, match="IE-E532"):
+        command.compress(str(model), tmp_path / "x", tmp_path / "empty.jsonl", backend="onnxruntime", precision="int8")
+
+
+def test_a_pipeline_that_cannot_be_run_is_told(tmp_path):
+    with pytest.raises(RuntimeError, match="IE-E533.*nowhere"):
+        probe(tmp_path / "nowhere", ["A text."])
+
+
+def test_short_texts_have_twenty_words(model):
+    nlp = spacy.blank("en")
+    assert [len(nlp(text)) for text in shorten(nlp, ["word " * 30, "word " * 25 + "end", "too short"])] == [20, 20]
+    assert shorten(nlp, ["too short"]) == ["too short"]
+
+
+def test_the_plot_is_drawn(tmp_path):
+    plot({"original": COSTS, "result": COSTS._replace(speed=5000.0)}, tmp_path / "new" / "plot.png", "speed against score")
+    assert (tmp_path / "new" / "plot.png").stat().st_size > 5000

@@ -1,0 +1,222 @@
+"""Encoders that were exported answer as torch does, in each runtime, for any text and batch; and say what is missing."""
+
+import builtins
+import importlib.util
+
+import numpy
+import pytest
+import spacy
+import torch
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig
+from transformers import RobertaModel as Roberta
+
+from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_transformer, save_compiled
+from spacy_llm_ie.compress.export import export_onnx
+from spacy_llm_ie.compress.quantize import quantize_products, quantize_weights, round_to_int8
+from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over
+from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
+from spacy_llm_ie.encode.spans import WordpieceSpans
+
+from ..encode.helpers import get_vectors, make_nlp
+from ..util import make_tiny_bert
+
+TEXTS = [
+    "The bank agreed to buy a new group in Paris.",
+    "",
+    "x",
+    "  \n ",
+    "Monday \u4e2d\u56fd \u0627\u0644 \U0001f600 word " * 30,
+    "a_" * 200 + " ends",
+    "It said on Friday that it had cut jobs.",
+]
+SMALL = {"num_attention_heads": 4, "vocab_size": 300, "max_position_embeddings": 64}
+FAMILIES = {
+    "bert": (BertModel, BertConfig(hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL)),
+    "roberta": (Roberta, RobertaConfig(hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL)),
+    "electra": (
+        ElectraModel,
+        ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL),
+    ),
+    "distilbert": (DistilBertModel, DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=300)),
+}
+
+
+def inputs_of(rows, pieces, names):
+    ids = numpy.random.default_rng(0).integers(5, 290, (rows, pieces))
+    mask = numpy.ones_like(ids)
+    mask[0, pieces // 2 :] = 0
+    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": numpy.zeros_like(ids)}
+    return {name: values[name] for name in names}
+
+
+@pytest.fixture(scope="module")
+def nlp(bert):
+    return make_nlp(bert, listener=True)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
+
+
+def compiled(nlp, folder, backend="onnxruntime", precision="float32", **settings):
+    name, pipe = find_transformer(nlp)
+    model = compile_transformer(pipe.model, export_encoder(pipe.model, backend, precision), backend, precision)
+    save_compiled(nlp, name, model, folder, **settings)
+    return spacy.load(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_exported_encoder_answers_as_torch_does(family, runtime):
+    make, config = FAMILIES[family]
+    torch.manual_seed(0)
+    encoder = make(config).train()
+    has_types = family in ("bert", "electra")
+    session = RUNTIMES[runtime](export_onnx(encoder, has_types), "float32", 1)
+    assert encoder.training  # as it was found
+    encoder.eval()
+    for rows, pieces in ((1, 3), (5, 40), (2, 8)):
+        given = inputs_of(rows, pieces, session.inputs)
+        with torch.no_grad():
+            expected = encoder(**{name: torch.from_numpy(value) for name, value in given.items()})[0].numpy()
+        real = given["attention_mask"][..., None]
+        assert numpy.abs((session.run(given) - expected) * real).max() < 1e-4
+
+
+@pytest.mark.parametrize("quantize", [quantize_products, quantize_weights])
+def test_int8_is_a_quarter_of_the_size_and_near(quantize):
+    torch.manual_seed(0)
+    encoder = BertModel(
+        BertConfig(hidden_size=128, num_hidden_layers=2, intermediate_size=256, **{**SMALL, "vocab_size": 2000})
+    ).eval()
+    whole = export_onnx(encoder, False)
+    small = quantize(whole)
+    assert len(small) < 0.32 * len(whole)
+    given = inputs_of(4, 30, ("input_ids", "attention_mask"))
+    exact, near = OnnxRuntime(whole, "float32", 1).run(given), OnnxRuntime(small, "int8", 1).run(given)
+    assert 0 < numpy.linalg.norm(near - exact) < 0.03 * numpy.linalg.norm(exact)
+
+
+def test_an_int8_answer_does_not_depend_on_the_batch():
+    torch.manual_seed(0)
+    encoder = BertModel(BertConfig(hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL)).eval()
+    session = OnnxRuntime(quantize_products(export_onnx(encoder, False)), "int8", 1)
+    given = inputs_of(6, 20, ("input_ids", "attention_mask"))
+    alone = session.run({name: value[2:3] for name, value in given.items()})
+    assert numpy.abs(session.run(given)[2:3] - alone).max() < 1e-5
+
+
+def test_rounding_to_int8_has_a_scale_for_each_column_or_row():
+    values = numpy.random.default_rng(0).normal(size=(7, 5)).astype("float32") * [1, 10, 100, 1000, 0]
+    for axis in (0, 1):
+        rounded, scale = round_to_int8(values, axis)
+        assert rounded.dtype == numpy.int8
+        assert (numpy.abs(rounded * scale - values) <= scale / 2 * 1.001).all()
+    assert (rounded[:, 4] == 0).all()
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_token_vectors_are_the_mean_of_the_pieces(nlp, tmp_path, backend):
+    small = compiled(nlp, tmp_path / "small", backend, keep_vectors=True)
+    with pytest.warns(UserWarning, match="IE-W501"):
+        found = list(small.pipe(TEXTS))
+    with pytest.warns(UserWarning, match="IE-W501"):
+        expected = list(nlp.pipe(TEXTS))
+    for doc, other in zip(found, expected):
+        assert [token.tag_ for token in doc] == [token.tag_ for token in other]
+        if len(doc):
+            vectors = doc._.trf_data.model_output.last_hidden_state[0]
+            assert vectors.shape == (len(doc), 32)
+            assert numpy.abs(vectors - get_vectors(other)).max() < 1e-4
+
+
+def test_vectors_are_taken_out_at_the_end_unless_they_are_wanted(nlp, tmp_path):
+    small = compiled(nlp, tmp_path / "small")
+    assert small.pipe_names[-1] == CLEANER
+    assert small.config["components"]["transformer"]["model"]["@architectures"] == "spacy-llm-ie.CompiledTransformer.v1"
+    assert small(TEXTS[0])._.trf_data is None
+    assert CLEANER not in nlp.pipe_names
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_threads_and_processes_change_nothing(nlp, tmp_path, processes):
+    small = compiled(nlp, tmp_path / "small", precision="int8", keep_vectors=True)
+    texts = [text for text in TEXTS if "a_a_" not in text] * 3
+    expected = [[token.tag_ for token in small(text)] for text in texts]
+    for ahead in (True, False):
+        small.get_pipe("transformer").ahead = ahead
+        for size in (1, 2, 50):
+            docs = list(small.pipe(texts, batch_size=size, n_process=processes))
+            assert [doc.text for doc in docs] == texts
+            assert [[token.tag_ for token in doc] for doc in docs] == expected
+
+
+def test_an_error_in_the_thread_reaches_the_caller(nlp, tmp_path, monkeypatch):
+    small = compiled(nlp, tmp_path / "small")
+    monkeypatch.setattr(small.get_pipe("transformer").model.runtime, "run", lambda inputs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(small.pipe(["One text.", "Another text."]))
+    stopped = small.pipe(f"Text {i}." for i in range(10**9))
+    with pytest.raises(ZeroDivisionError):
+        next(stopped)
+
+
+def test_a_compressed_pipeline_is_saved_again_as_it_is(nlp, tmp_path):
+    small = compiled(nlp, tmp_path / "small", precision="int8")
+    small.to_disk(tmp_path / "again")
+    again = spacy.load(tmp_path / "again").from_bytes(small.to_bytes())
+    for text in (TEXTS[0], TEXTS[-1]):
+        assert [token.tag_ for token in again(text)] == [token.tag_ for token in small(text)]
+    assert again.config["components"]["transformer"]["model"]["precision"] == "int8"
+
+
+def test_means_over_groups_of_rows():
+    vectors = numpy.arange(12, dtype="float32").reshape(6, 2)
+    found = mean_over(vectors, numpy.array([5, 0, 1, 2, 3, 3]), numpy.array([1, 3, 0, 2]))
+    assert found.tolist() == [[10, 11], [2, 3], [0, 0], [6, 7]]
+    assert mean_over(vectors, numpy.zeros(0, dtype="i"), numpy.zeros(2, dtype="i")).tolist() == [[0, 0], [0, 0]]
+
+
+def test_what_cannot_be_is_refused(nlp, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"IE-E520.*onnxruntime \(float32, int8\)"):
+        build_compiled_transformer_v1(WordpieceSpans(), "onnxruntime", "bfloat16")
+    model = build_compiled_transformer_v1(WordpieceSpans(), "onnxruntime", "int8")
+    with pytest.raises(ValueError, match="IE-E524"):
+        model.initialize()
+    small = compiled(nlp, tmp_path / "small")
+    with pytest.raises(ValueError, match="IE-E525"):
+        small.get_pipe("transformer").model.begin_update([small.make_doc("A text.")])
+    with pytest.raises(ValueError, match="IE-E530"):
+        find_transformer(small)  # compressed already
+    with pytest.raises(ValueError, match="IE-E530"):
+        find_transformer(spacy.blank("en"))
+
+
+def test_a_missing_package_is_named_with_the_pip_command(nlp, tmp_path, monkeypatch):
+    small = compiled(nlp, tmp_path / "small", "openvino")
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name.split(".")[0] in ("openvino", "onnx"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setattr(importlib, "import_module", lambda name: refuse(name))
+    with pytest.raises(ImportError, match="IE-E521.*pip install openvino"):
+        small("A text.")
+    with pytest.raises(ImportError, match=r"IE-E522.*pip install \"spacy-llm-ie\[compress\]\""):
+        export_onnx(nlp.get_pipe("transformer").model.transformer, True)
+    assert OpenVino.package == "openvino"
+
+
+def test_other_pooling_than_the_mean_is_refused(bert):
+    nlp = make_nlp(bert, initialize=False)
+    pooling = {"@layers": "reduce_last.v1"}
+    tok2vec = {"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0, "pooling": pooling}
+    tagger = nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}})
+    tagger.add_label("A")
+    nlp.initialize()
+    with pytest.raises(ValueError, match="IE-E531.*tagger.*reduce_last"):
+        find_transformer(nlp)
