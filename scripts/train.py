@@ -35,8 +35,8 @@ if args.epochs:
     overrides["training.max_epochs"] = args.epochs
 config = load_config(args.config, overrides=overrides)
 rate = config["training"]["optimizer"].get("learn_rate")
-if isinstance(rate, dict) and "total_steps" in rate:
-    # A schedule that ends must end with the training: one step a batch.
+if isinstance(rate, dict) and "total_steps" in rate and (args.epochs or config["training"]["max_epochs"] > 0):
+    # A schedule that ends must end with the training: one step a batch. With max_steps instead of epochs, the config says it.
     batcher = registry.resolve({"batcher": config.interpolate()["training"]["batcher"]})["batcher"]
     examples = list(create_corpus_v1(config.interpolate()["paths"]["train"])(spacy.blank(config["nlp"]["lang"])))
     steps = sum(1 for _ in batcher(examples)) * (args.epochs or config["training"]["max_epochs"])

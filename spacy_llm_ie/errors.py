@@ -118,6 +118,25 @@ class Errors(metaclass=_Coded):
     E532 = "{path} has no documents with words, and so nothing to measure with. Give the development data of the pipeline, .spacy or .jsonl."
     E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
 
+    # 54x compress: distillation
+    E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."
+    E541 = "The teacher of '{name}' tags in the scheme {found}, and '{name}' in {expected}. Tag paths of two schemes cannot be compared: set scheme = \"{found}\" in the student's [components.{name}]."
+    E542 = "'{name}' has labels that its teacher does not know: {unknown}. What a teacher does not know is not absent. Its labels: {labels}. Give the student these or some of these, and the others to a component of their own."
+    E543 = "The teacher lets a pair have several labels, and '{name}' gives each pair one. Initialise the student with the teacher's labels, which say so: [initialize.components.{name}.labels]."
+    E544 = "'{name}': the teacher's document has the tokens {teacher} and the student's {student}. Both need the same: make the teacher's document from the words of the student's."
+    E545 = (
+        "There is no component '{name}' in {whose}, which has: {known}. Check --teacher and [distillation.student_to_teacher]."
+    )
+    E546 = "The layers {found} cannot be taken from a transformer that has {available}. Give rising numbers from 0 to the last, such as 0,2,5; or one number, how many layers there shall be."
+    E547 = "Layers are taken from the teacher's transformer for the student's, and the {who} has no transformer component that can be used (the teacher's must be trained, the student's not yet initialised). It has: {found}."
+    E548 = "Expected one list of {count} layers in a {kind}, and found these lists: {found}. Layers of such a model cannot be taken; leave out --layers, and give the student a transformer by name."
+    E549 = "There is nothing to learn from: the config names no training corpus (--paths.train), and no texts were given (--texts)."
+    E550 = "The setting {name} of a distillation must be {expected}, and is {found}."
+    E551 = "{option} must be given as {expected}, and is {found!r}."
+    E552 = "Hidden states are learned by an encoder that components listen to, and '{name}' has token vectors of its own. Put a transformer or tok2vec into the student and a listener into [components.{name}.model.tok2vec], or set hidden_weight to 0."
+    E553 = "No component of the student is taught the probabilities of a teacher's, so there are no hidden states to learn. Set hidden_weight to 0."
+    E554 = "Nothing teaches {names}: the teacher has no component of that kind, and wrote no {layer} on the {count} document(s); nor has gold annotation any. The teacher has: {found}. Give these components another teacher (--teacher), gold annotation, or leave them out of the student."
+
     # 6xx pictures and graphs
     E601 = 'Plots are drawn with matplotlib, which is not installed: pip install "spacy-llm-ie[plots]"'
     E602 = "There is nothing to draw: no predicted entity has a probability. Check that the pipeline has an ie_ner and that the test data has entities."

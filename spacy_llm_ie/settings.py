@@ -1,7 +1,7 @@
 """What all our trainable components share: settings that are saved, and that `spacy.load(..., config=...)` may override."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, TypeVar, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from spacy.pipeline import TrainablePipe
 from spacy.training import Example, validate_examples
@@ -13,6 +13,25 @@ from .shim import parameter_keys
 from .types import ScorerT
 
 PipeT = TypeVar("PipeT", bound="ConfiguredPipe")
+
+
+class Lesson(NamedTuple):
+    """What a teacher says of a batch.
+
+    scores (List[Any]): As `get_teacher_scores` returned them; None for a document of which the teacher says nothing.
+    temperature (float): That of the scores; the loss is multiplied by its square, so that gradients keep their size (Hinton,
+        Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2).
+    gold_weight (float): The weight of the loss of the gold annotation; the teacher has the rest to 1.
+    """
+
+    scores: List[Any]
+    temperature: float = 1.0
+    gold_weight: float = 0.0
+
+    @property
+    def teacher_weight(self) -> float:
+        """The weight of what the teacher says."""
+        return 1.0 - self.gold_weight
 
 
 class ConfiguredPipe(TrainablePipe):
@@ -39,9 +58,59 @@ class ConfiguredPipe(TrainablePipe):
                 raise ValueError(Errors.E208.format(name=self.name, setting=setting, found=settings[setting]))
         self.cfg = {**learned, **settings, "given": dict(settings)}
 
-    def learn(self, examples: List[Example]) -> float:
+    def learn(self, examples: List[Example], lesson: Optional[Lesson] = None) -> float:
         """Pass the gradients of a batch back, some of whose documents have tokens. RETURNS (float): The loss."""
         raise NotImplementedError
+
+    def get_teacher_scores(self, teacher_pipe: Any, examples: Iterable[Example], temperature: float = 1.0) -> List[Any]:
+        """Ask a teacher, in the labels of this component.
+
+        teacher_pipe (ConfiguredPipe): A trained component of the same kind; ValueError (E540 to E543) if it cannot teach this one.
+        examples (Iterable[Example]): The references are documents that the teacher's pipeline has processed; not changed.
+        temperature (float): Divides the teacher's scores, after its own calibration.
+        RETURNS (List[Any]): One a document, in order.
+        """
+        raise NotImplementedError
+
+    def get_teacher_student_loss(
+        self, teacher_scores: List[Any], student_scores: Any, temperature: float = 1.0
+    ) -> Tuple[float, Any]:
+        """The distance of the student's probabilities from the teacher's, and its gradient, as in spaCy 4.
+
+        teacher_scores (List[Any]): As `get_teacher_scores` returned them.
+        student_scores (Any): What the model of this component returned.
+        temperature (float): That of the teacher's scores.
+        RETURNS (Tuple[float, Any]): The loss, 0 where the student says what the teacher says; the gradient of the scores.
+        """
+        raise NotImplementedError
+
+    def distill(
+        self,
+        teacher_pipe: TrainablePipe,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+        temperature: float = 1.0,
+    ) -> Dict[str, float]:
+        """Learn from a teacher: spaCy 4's method. `python -m spacy ie distil` trains whole pipelines.
+
+        teacher_pipe (TrainablePipe): The teacher's component.
+        examples (Iterable[Example]): The references are the teacher's documents, and the predicted documents the student's; with
+            the same tokens, ValueError (E544) otherwise.
+        drop, sgd, losses: As in `update`.
+        temperature (float): Above 1, what the teacher holds for less likely counts more.
+        RETURNS (Dict[str, float]): The losses.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.distill")
+        for example in examples:
+            words = [[token.text for token in doc] for doc in (example.reference, example.predicted)]
+            if words[0] != words[1]:
+                raise ValueError(Errors.E544.format(name=self.name, teacher=words[0][:20], student=words[1][:20]))
+        scores = self.get_teacher_scores(teacher_pipe, examples, temperature)
+        return self.update(examples, drop=drop, sgd=sgd, losses=losses, lesson=Lesson(scores, temperature))
 
     def update(
         self,
@@ -50,6 +119,7 @@ class ConfiguredPipe(TrainablePipe):
         drop: float = 0.0,
         sgd: Optional[Optimizer] = None,
         losses: Optional[Dict[str, float]] = None,
+        lesson: Optional[Lesson] = None,
     ) -> Dict[str, float]:
         """Learn from a batch. Documents without the annotation that is learned teach nothing; those marked in part, what is marked.
 
@@ -57,6 +127,7 @@ class ConfiguredPipe(TrainablePipe):
         drop (float): Dropout rate.
         sgd (Optional[Optimizer]): Updates the parameters if given; otherwise gradients are kept for `finish_update`.
         losses (Optional[Dict[str, float]]): The loss is added to it under the name of the component.
+        lesson (Optional[Lesson]): What a teacher says of the batch, to learn from instead, or beside the gold annotation.
         RETURNS (Dict[str, float]): The losses.
         """
         losses = {} if losses is None else losses
@@ -66,7 +137,7 @@ class ConfiguredPipe(TrainablePipe):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
-        losses[self.name] += self.learn(examples)
+        losses[self.name] += self.learn(examples, lesson)
         if sgd not in (None, False):
             self.finish_update(sgd)
         return losses

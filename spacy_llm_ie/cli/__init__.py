@@ -6,6 +6,7 @@ from spacy.cli._util import app
 from .calibrate import calibrate_cli
 from .compress import compress_cli
 from .convert import convert_cli
+from .distil import distil_cli
 from .evaluate import evaluate_cli
 from .thresholds import thresholds_cli
 from .view import view_cli
@@ -25,6 +26,7 @@ def ie() -> None:
 ie_app.command("convert")(convert_cli)
 ie_app.command("calibrate")(calibrate_cli)
 ie_app.command("compress")(compress_cli)
+ie_app.command("distil", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(distil_cli)
 ie_app.command("evaluate")(evaluate_cli)
 ie_app.command("thresholds")(thresholds_cli)
 ie_app.command("view")(view_cli)

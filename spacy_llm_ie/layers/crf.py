@@ -5,7 +5,7 @@ in the loss and in decoding. Gradients are the exact ones (expected counts), com
 over positions, so that memory stays linear in length.
 """
 
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -16,6 +16,19 @@ from torchcrf import CRF
 from ..errors import Errors
 from . import chain
 from .chain import NEG_INF, Messages, Potentials
+
+
+class PathCounts(NamedTuple):
+    """What a distribution over the tag paths of one sequence expects: all that a chain's mean score under it depends on.
+
+    tags (ndarray): The probability of each tag at each token. Shape: (T, K).
+    steps (ndarray): How often each tag follows each other one, [previous][next]. Shape: (K, K).
+    entropy (float): That of the distribution over paths, in nats.
+    """
+
+    tags: ndarray
+    steps: ndarray
+    entropy: float
 
 
 class LinearChainCRF(torch.nn.Module):
@@ -85,6 +98,43 @@ class LinearChainCRF(torch.nn.Module):
         """
         return _NegLogLikelihood.apply(emissions, *self._constrained(), numpy.asarray(lengths), allowed)
 
+    def expectations(self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0) -> List[PathCounts]:
+        """What the distribution over paths expects. RETURNS (List[PathCounts]): One a sequence, without padding, float64."""
+        p, messages = self.messages(emissions, lengths, temperature)
+        tags = chain.marginals(p, messages)
+        found = []
+        for row, length in enumerate(p.lengths.tolist()):
+            one = p._replace(emissions=p.emissions[row : row + 1, :length], lengths=p.lengths[row : row + 1])
+            part = Messages(*(x[row : row + 1, :length] for x in messages[:2]), messages.log_z[row : row + 1])
+            steps = chain.expected_steps(one, part, numpy.ones(1))
+            score = _mean_score(one, tags[row : row + 1, :length], steps[None])[0]
+            found.append(PathCounts(tags[row, :length], steps, float(messages.log_z[row] - score)))
+        return found
+
+    def cross_entropy(
+        self, emissions: Tensor, lengths: ndarray, teacher: Sequence[PathCounts], temperature: float = 1.0
+    ) -> Tensor:
+        """How far this distribution over paths is from a teacher's: the Kullback-Leibler divergence of whole paths.
+
+        It is log Z - (the mean score of the teacher's paths) - (their entropy). The mean score needs no more of the teacher than
+        its expected tags and steps (Wang et al., "Structural Knowledge Distillation: Tractably Distilling Information for
+        Structured Predictor", 2021, where teacher and student have the same factorisation), and the gradient of an emission is
+        the student's marginal less the teacher's.
+
+        emissions (Tensor): Score of each tag at each token. Shape: (B, T, K).
+        lengths (ndarray): Number of real tokens. Shape: (B,).
+        teacher (Sequence[PathCounts]): One a sequence, at the same temperature.
+        temperature (float): Divides all scores.
+        RETURNS (Tensor): One value a sequence, in nats; inf where the teacher goes where the scheme forbids. Shape: (B,), float64.
+        """
+        tags = numpy.zeros(tuple(emissions.shape))
+        for row, counts in zip(tags, teacher):
+            row[: len(counts.tags)] = counts.tags
+        steps = numpy.stack([counts.steps for counts in teacher]).astype(numpy.float64)
+        scores = (x / temperature for x in (emissions, *self._constrained()))
+        found = _CrossEntropy.apply(*scores, numpy.asarray(lengths), tags, steps)
+        return found - torch.tensor([counts.entropy for counts in teacher], dtype=found.dtype)
+
     def messages(self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0) -> Tuple[Potentials, Messages]:
         """Forward-backward. RETURNS: The potentials and the messages that the functions of `spans` and `chain` take."""
         p = self.potentials(emissions, lengths, temperature)
@@ -139,10 +189,53 @@ class _NegLogLikelihood(torch.autograd.Function):
         )
 
 
+class _CrossEntropy(torch.autograd.Function):
+    """log Z less the mean score of given expectations, with the difference of the expectations as its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, emissions: Tensor, start: Tensor, end: Tensor, steps: Tensor, lengths: ndarray, tags: ndarray, counts: ndarray
+    ) -> Tensor:
+        """Run forward-backward once. RETURNS (Tensor): The cross-entropy of each sequence. Shape: (B,), float64."""
+        arrays = [x.detach().cpu().numpy() for x in (start, end, steps)]
+        p = Potentials(emissions.detach().cpu().numpy().astype(numpy.float64), lengths, *arrays)
+        messages = chain.forward_backward(p)
+        ctx.run, ctx.given, ctx.like = (p, messages), (tags, counts), (emissions, start)
+        return torch.from_numpy(messages.log_z - _mean_score(p, tags, counts))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        """The student's expected counts less the teacher's, weighted by `grad` of shape (B,)."""
+        weights = grad.detach().cpu().numpy().astype(numpy.float64)
+        plus = _expectations(*ctx.run, weights)
+        tags, counts = ctx.given[0] * weights[:, None, None], numpy.einsum("b,bjk->jk", weights, ctx.given[1])
+        minus = [tags, *_ends(tags, ctx.run[0].lengths), counts]
+        emissions, start = ctx.like
+        return (
+            torch.from_numpy(plus[0] - minus[0]).to(emissions),
+            *(torch.from_numpy(a - b).to(start) for a, b in zip(plus[1:], minus[1:])),
+            *(None, None, None),
+        )
+
+
 def _expectations(p: Potentials, messages: Messages, weights: ndarray) -> List[ndarray]:
     """Expected counts of tags (B, T, K), first tags (K,), last tags (K,) and steps (K, K), weighted by sequence."""
     tags = chain.marginals(p, messages) * weights[:, None, None]
-    rows = numpy.nonzero(p.lengths > 0)[0]
-    first = tags[rows, 0].sum(axis=0)
-    last = tags[rows, p.lengths[rows] - 1].sum(axis=0)
-    return [tags, first, last, chain.expected_steps(p, messages, weights)]
+    return [tags, *_ends(tags, p.lengths), chain.expected_steps(p, messages, weights)]
+
+
+def _ends(tags: ndarray, lengths: ndarray) -> Tuple[ndarray, ndarray]:
+    """Counts of tags at the first and at the last token, summed over the batch. Shape of each: (K,)."""
+    rows = numpy.nonzero(lengths > 0)[0]
+    return tags[rows, 0].sum(axis=0), tags[rows, lengths[rows] - 1].sum(axis=0)
+
+
+def _mean_score(p: Potentials, tags: ndarray, steps: ndarray) -> ndarray:
+    """The mean score of paths with these expected tags (B, T, K) and steps (B, K, K). RETURNS (ndarray): Shape (B,)."""
+    last = tags[numpy.arange(len(tags)), numpy.maximum(p.lengths - 1, 0)] if tags.shape[1] else tags.sum(axis=1)
+    first = tags[:, 0] if tags.shape[1] else last
+    parts = ((tags, p.emissions), (first, p.start), (last, p.end), (steps, p.transitions))
+    found = numpy.zeros(len(tags))
+    for counts, scores in parts:  # what does not occur may be forbidden: 0 times -inf
+        found += numpy.where(counts > 0, counts * numpy.where(counts > 0, scores, 0.0), 0.0).reshape(len(tags), -1).sum(axis=1)
+    return found

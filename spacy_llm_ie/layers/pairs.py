@@ -247,3 +247,33 @@ def pair_probabilities(scores: Tensor, allowed: Tensor, several: bool) -> Tensor
         return torch.exp(masked_log_softmax(scores, allowed))
     found = torch.sigmoid(scores) * allowed
     return torch.cat([1 - found[:, 1:].amax(dim=1, keepdim=True), found[:, 1:]], dim=1) if len(found) else found
+
+
+def soften(probabilities: Tensor, several: bool, temperature: float) -> Tensor:
+    """The probabilities that the same scores would have, divided by a temperature. What is 0 stays 0. Shape: (P, K)."""
+    powers = probabilities ** (1 / temperature)
+    if not several:
+        return powers / powers.sum(dim=1, keepdim=True)
+    found = (powers / (powers + (1 - probabilities) ** (1 / temperature)))[:, 1:]
+    return torch.cat([1 - found.amax(dim=1, keepdim=True), found], dim=1) if len(found) else powers
+
+
+def pair_distance(scores: Tensor, target: Tensor, allowed: Tensor, several: bool, temperature: float) -> Tensor:
+    """The Kullback-Leibler divergence of the probabilities of pairs from a teacher's.
+
+    scores (Tensor): Shape (P, K).
+    target (Tensor): The teacher's probabilities at this temperature, 0 where not allowed. Shape: (P, K).
+    allowed (Tensor): True where the types of a pair permit a label. Shape: (P, K).
+    several (bool): Pairs may have several labels: the sum over all allowed labels of the divergence of yes and no.
+    temperature (float): Divides the scores; the result is multiplied by its square (Hinton et al., 2015, section 2).
+    RETURNS (Tensor): Mean over pairs, 0.0 without pairs or where the probabilities are the same. Shape: ().
+    """
+    if not len(scores):
+        return scores.sum()
+    scores, target = scores / temperature, target.to(scores.dtype)
+    if several:
+        losses = functional.binary_cross_entropy_with_logits(scores, target, reduction="none")
+        losses = (losses + torch.xlogy(target, target) + torch.xlogy(1 - target, 1 - target))[:, 1:]
+        return (losses * allowed[:, 1:]).sum() * temperature**2 / len(scores)
+    logs = masked_log_softmax(scores, allowed).masked_fill(~allowed, 0.0)
+    return (torch.xlogy(target, target) - target * logs).sum() * temperature**2 / len(scores)

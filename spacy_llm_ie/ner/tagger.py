@@ -14,13 +14,16 @@ from spacy.vocab import Vocab
 from thinc.types import Floats2d
 
 from ..errors import Errors
+from ..layers.crf import PathCounts
 from ..layers.padding import buckets, pad
 from ..schemes import Scheme
-from ..settings import ConfiguredPipe
+from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT, TaggerModelT
-from . import decoding, targets
+from . import decoding, targets, teaching
 from .decoding import DocSpans, ScoredT, Thresholds
 from .model import get_crf, set_tags
+
+LossT = Tuple[float, List[Floats2d], List[torch.Tensor]]
 
 
 class CrfTaggerPipe(ConfiguredPipe):
@@ -174,14 +177,19 @@ class CrfTaggerPipe(ConfiguredPipe):
             if probability > 0
         ]
 
-    def learn(self, examples: List[Example]) -> float:
+    def learn(self, examples: List[Example], lesson: Optional[Lesson] = None) -> float:
         """Pass the gradients of a batch back, those of the CRF's own parameters too. RETURNS (float): The loss."""
         scores, backprop = self.model.begin_update([example.predicted for example in examples])
-        loss, gradients, parameters = self._loss(examples, scores)
-        for parameter, gradient in zip(get_crf(self.model).parameters(), parameters):
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        backprop(gradients)
-        return loss
+        parts = []
+        if lesson is None or lesson.gold_weight:
+            parts.append((1.0 if lesson is None else lesson.gold_weight, self._loss(examples, scores)))
+        if lesson is not None:
+            parts.append((lesson.teacher_weight, self._distance(lesson.scores, scores, lesson.temperature)))
+        for weight, (_, _, gradients) in parts:
+            for parameter, gradient in zip(get_crf(self.model).parameters(), gradients):
+                parameter.grad = weight * gradient + (0 if parameter.grad is None else parameter.grad)
+        backprop([sum(weight * part[1][i] for weight, part in parts) for i in range(len(scores))])
+        return sum(weight * part[0] for weight, part in parts)
 
     def get_loss(self, examples: Iterable[Example], scores: List[Floats2d]) -> Tuple[float, List[Floats2d]]:
         """The negative log-likelihood of the gold annotation, per annotated token, times `loss_weight`, and its gradient.
@@ -193,23 +201,72 @@ class CrfTaggerPipe(ConfiguredPipe):
         """
         return self._loss(list(examples), scores)[:2]
 
-    def _loss(self, examples: Sequence[Example], scores: List[Floats2d]) -> Tuple[float, List[Floats2d], List[torch.Tensor]]:
+    def get_teacher_scores(
+        self, teacher_pipe: Any, examples: Iterable[Example], temperature: float = 1.0
+    ) -> List[Optional[PathCounts]]:
+        """What the teacher's CRF expects of each document, in the tags of this component; see `ConfiguredPipe`.
+
+        Labels that this component does not have count as outside, as if the teacher's spans with them were taken away.
+        """
+        table = teaching.tag_table(self, teacher_pipe)
+        docs = [example.reference for example in examples]
+        return teaching.ask(teacher_pipe, docs, table, temperature * teacher_pipe.cfg["temperature"])
+
+    def get_teacher_student_loss(
+        self, teacher_scores: List[Optional[PathCounts]], student_scores: List[Floats2d], temperature: float = 1.0
+    ) -> Tuple[float, List[Floats2d]]:
+        """The Kullback-Leibler divergence of the student's tag paths from the teacher's, per token, times `loss_weight` and the
+        square of the temperature, and its gradient; see `LinearChainCRF.cross_entropy`.
+
+        teacher_scores (List[Optional[PathCounts]]): One a document; None teaches nothing.
+        student_scores (List[Floats2d]): Emissions, one array of shape (tokens, tags) a document.
+        temperature (float): That of the teacher's scores.
+        RETURNS (Tuple[float, List[Floats2d]]): The loss, and a gradient for each array of scores.
+        """
+        return self._distance(teacher_scores, student_scores, temperature)[:2]
+
+    def _distance(self, taught: Sequence[Optional[PathCounts]], scores: List[Floats2d], temperature: float) -> LossT:
+        """As `get_teacher_student_loss`, and the gradients of the CRF's own parameters."""
+
+        def loss_of(group: ndarray, emissions: torch.Tensor, sizes: ndarray) -> torch.Tensor:
+            counts = [taught[i] for i in group]
+            losses = get_crf(self.model).cross_entropy(emissions, sizes, counts, temperature) * temperature**2
+            if not torch.isfinite(losses).all():
+                raise ValueError(Errors.E210.format(name=self.name))
+            return losses
+
+        return self._add_up(scores, [0 if counts is None else len(counts.tags) for counts in taught], loss_of)
+
+    def _loss(self, examples: Sequence[Example], scores: List[Floats2d]) -> LossT:
         """As `get_loss`, and the gradients of the CRF's own parameters."""
+        allowed = [self.allowed(example) for example in examples]
+
+        def loss_of(group: ndarray, emissions: torch.Tensor, sizes: ndarray) -> torch.Tensor:
+            gold, _ = pad([allowed[i] for i in group], fill=True)
+            losses = get_crf(self.model).nll(emissions, sizes, gold)
+            if not torch.isfinite(losses).all():
+                batch = emissions.detach().numpy()
+                raise ValueError(targets.explain_bad_loss(self.name, losses, [examples[i] for i in group], batch))
+            return losses
+
+        return self._add_up(scores, [0 if mask is None else len(mask) for mask in allowed], loss_of)
+
+    def _add_up(self, scores: List[Floats2d], lengths: Sequence[int], loss_of: Callable[..., torch.Tensor]) -> LossT:
+        """Sum a loss of sequences over those with a length, per token, times `loss_weight`.
+
+        loss_of (Callable): Takes indices of sequences, their padded emissions and their lengths, and returns their losses.
+        RETURNS (LossT): The loss, the gradient of each array of scores, the gradients of the CRF's parameters.
+        """
         ops, crf = self.model.ops, get_crf(self.model)
         arrays = [ops.to_numpy(array) for array in scores]
-        allowed = [self.allowed(example) for example in examples]
-        lengths = [0 if mask is None else len(array) for array, mask in zip(arrays, allowed)]
         gradients = [numpy.zeros_like(array) for array in arrays]
         parameters = list(crf.parameters())
         sums = [torch.zeros_like(parameter) for parameter in parameters]
         total, loss = max(sum(lengths), 1) / self.cfg["loss_weight"], 0.0
         for group in buckets(lengths, decoding.MAX_CELLS // len(self.scheme.tags)):
             batch, sizes = pad([arrays[i] for i in group])
-            gold, _ = pad([allowed[i] for i in group], fill=True)
             emissions = torch.from_numpy(batch).requires_grad_()
-            losses = crf.nll(emissions, sizes, gold)
-            if not torch.isfinite(losses).all():
-                raise ValueError(targets.explain_bad_loss(self.name, losses, [examples[i] for i in group], batch))
+            losses = loss_of(group, emissions, sizes)
             found, *others = torch.autograd.grad(losses.sum() / total, [emissions, *parameters])
             sums = [one + other for one, other in zip(sums, others)]
             loss += float(losses.sum().detach()) / total

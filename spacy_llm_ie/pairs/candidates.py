@@ -20,6 +20,15 @@ class Candidates(NamedTuple):
     pairs: ndarray
 
 
+class FoundPair(NamedTuple):
+    """A labelled pair of spans with its probability."""
+
+    head: SpanT
+    tail: SpanT
+    label: str
+    score: float
+
+
 def create_near_pairs_v1(max_distance: Optional[int] = 100, max_sentences: Optional[int] = None) -> PairGeneratorT:
     """Make a candidate generator: all ordered pairs of spans that lie near each other.
 

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy
 import torch
@@ -16,27 +16,20 @@ from thinc.api import xp2torch
 from thinc.types import Floats2d
 
 from ..errors import Errors, Warnings
-from ..layers.pairs import pair_loss, pair_probabilities
+from ..layers.pairs import pair_distance, pair_loss, pair_probabilities
 from ..ner.decoding import check_thresholds
-from ..settings import ConfiguredPipe
+from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT
-from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, closest
+from . import teaching
+from .candidates import Candidates, FoundPair, PairGeneratorT, SpanT, check_generator, closest
+from .defaults import DEFAULTS, SOURCES
 from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
+from .teaching import TaughtPairs
 
 NO_PAIRS = numpy.zeros((0, 2), dtype="int64")
-SOURCES = ("gold", "predicted", "mix")
 # What the label table is made from.
 TABLE_SETTINGS = ("labels", "span_labels", "label_filter", "schema", "learned_schema", "symmetric")
-
-
-class FoundPair(NamedTuple):
-    """A labelled pair of spans with its probability."""
-
-    head: SpanT
-    tail: SpanT
-    label: str
-    score: float
 
 
 class PairPipe(ConfiguredPipe):
@@ -303,11 +296,19 @@ class PairPipe(ConfiguredPipe):
 
     # Learning.
 
-    def learn(self, examples: List[Example]) -> float:
+    def learn(self, examples: List[Example], lesson: Optional[Lesson] = None) -> float:
         """Pass the gradients of a batch back. RETURNS (float): The loss."""
-        batch, allowed, gold = self._training_batch(examples)
+        taught: List[Optional[TaughtPairs]] = [None] * len(examples) if lesson is None else lesson.scores
+        weight = 1.0 if lesson is None else lesson.gold_weight
+        shared = [teaching.join(*parts) for parts in zip(self._gold_pairs(examples, weight > 0), taught)]
+        batch, allowed = self._batch([example.predicted for example in examples], [pairs.candidates for pairs in shared])
         scores, backprop = self.model.begin_update(batch)
-        loss, gradient = self._loss(scores, allowed, gold)
+        tensor = xp2torch(scores, requires_grad=True)
+        loss = weight * self._gold_loss(tensor, allowed, numpy.concatenate([pairs.gold for pairs in shared]))
+        if lesson is not None:
+            target = numpy.concatenate([pairs.probabilities for pairs in shared])
+            loss = loss + lesson.teacher_weight * self._distance(tensor, allowed, target, lesson.temperature)
+        loss, gradient = self._gradient(loss, tensor)
         backprop(gradient)
         return loss
 
@@ -319,35 +320,68 @@ class PairPipe(ConfiguredPipe):
         RETURNS (Tuple[float, Floats2d]): The loss, and the gradient of the scores.
         """
         _, allowed, gold = self._training_batch(list(examples))
-        return self._loss(scores, allowed, gold)
-
-    def _loss(self, scores: Floats2d, allowed: ndarray, gold: ndarray) -> Tuple[float, Floats2d]:
         tensor = xp2torch(scores, requires_grad=True)
-        masks = (torch.from_numpy(x).to(tensor.device) for x in (gold, allowed))
-        loss = pair_loss(tensor, *masks, several=self.cfg["several"], none_weight=self.cfg["none_weight"])
+        return self._gradient(self._gold_loss(tensor, allowed, gold), tensor)
+
+    def get_teacher_scores(self, teacher_pipe: Any, examples: Iterable[Example], temperature: float = 1.0) -> List[TaughtPairs]:
+        """The probabilities of the pairs that the teacher scores on the spans of each document; see `ConfiguredPipe`.
+
+        Labels that this component does not have, or not for such a pair, count as no label.
+        """
+        columns = teaching.label_table(self, teacher_pipe)
+        found = teacher_pipe.probabilities([example.reference for example in examples])
+        several = teacher_pipe.cfg["several"]
+        return [teaching.translate(self, *parts, columns, several, temperature) for parts in found]
+
+    def get_teacher_student_loss(
+        self, teacher_scores: List[Optional[TaughtPairs]], student_scores: Floats2d, temperature: float = 1.0
+    ) -> Tuple[float, Floats2d]:
+        """The Kullback-Leibler divergence of pairs (see `pair_distance`), times `loss_weight`, and its gradient.
+
+        teacher_scores (List[Optional[TaughtPairs]]): One a document; None teaches nothing.
+        student_scores (Floats2d): Of all those pairs, in order. Shape: (P, K).
+        temperature (float): That of the teacher's scores.
+        RETURNS (Tuple[float, Floats2d]): The loss, and the gradient of the scores.
+        """
+        tensor = xp2torch(student_scores, requires_grad=True)
+        return self._gradient(self._distance(tensor, *teaching.stack(self.table, teacher_scores), temperature), tensor)
+
+    def _gold_loss(self, scores: torch.Tensor, allowed: ndarray, gold: ndarray) -> torch.Tensor:
+        """The loss of the pairs whose gold labels are known: those rows of `gold` that are not empty."""
+        scores, *masks = teaching.known_rows(scores, gold, gold, allowed | gold)
+        return pair_loss(scores, *masks, several=self.cfg["several"], none_weight=self.cfg["none_weight"])
+
+    def _distance(self, scores: torch.Tensor, allowed: ndarray, target: ndarray, temperature: float) -> torch.Tensor:
+        """The distance of the pairs that the teacher has scored: those rows of `target` that are not empty."""
+        scores, *parts = teaching.known_rows(scores, target, target, allowed)
+        return pair_distance(scores, *parts, several=self.cfg["several"], temperature=temperature)
+
+    def _gradient(self, loss: torch.Tensor, scores: torch.Tensor) -> Tuple[float, Floats2d]:
         loss = loss * self.cfg["loss_weight"]
         if not torch.isfinite(loss):
             raise ValueError(Errors.E210.format(name=self.name))
         loss.backward()
-        return float(loss.detach()), self.model.ops.asarray(tensor.grad.cpu().numpy())
+        return float(loss.detach()), self.model.ops.asarray(scores.grad.cpu().numpy())
 
-    def _training_batch(self, examples: List[Example]) -> Tuple[PairBatch, ndarray, ndarray]:
-        """Spans and pairs to learn from, allowed labels and gold labels. Documents without annotation have no pairs."""
-        found, targets = [], []
-        if self.cfg["train_on"] != "gold" and not any(self.was_read(example.predicted) for example in examples):
+    def _gold_pairs(self, examples: List[Example], wanted: bool) -> List[Tuple[Candidates, ndarray]]:
+        """Spans and pairs to learn from, and their gold labels (P, K). Documents without annotation have no pairs."""
+        found = []
+        if wanted and self.cfg["train_on"] != "gold" and not any(self.was_read(example.predicted) for example in examples):
             warnings.warn(Warnings.W303.format(name=self.name, source=self.cfg["train_on"]), stacklevel=4)
         for example in examples:
-            gold = self.gold(example)
+            gold = self.gold(example) if wanted else None
             if gold is None:
-                candidates = Candidates([], NO_PAIRS)
-                gold = GoldPairs([], {})
+                candidates, gold = Candidates([], NO_PAIRS), GoldPairs([], {})
             else:
                 candidates, _ = self.pick(example.predicted, self._training_spans(example, gold))
-            found.append(candidates)
-            targets.append(self.table.targets(candidates.spans, candidates.pairs, gold, self.name))
+            found.append((candidates, self.table.targets(candidates.spans, candidates.pairs, gold, self.name)))
+        return found
+
+    def _training_batch(self, examples: List[Example]) -> Tuple[PairBatch, ndarray, ndarray]:
+        """Spans and pairs to learn from the gold annotation, allowed labels and gold labels."""
+        found, gold = zip(*self._gold_pairs(examples, True))
         batch, allowed = self._batch([example.predicted for example in examples], found)
-        gold_labels = numpy.concatenate(targets)
-        return batch, allowed | gold_labels, gold_labels
+        return batch, allowed | numpy.concatenate(gold), numpy.concatenate(gold)
 
     def _training_spans(self, example: Example, gold: GoldPairs) -> Set[SpanT]:
         """Gold spans, those that the components before this one have found (see `annotating_components`), or both."""
@@ -356,16 +390,3 @@ class PairPipe(ConfiguredPipe):
         if source != "gold":
             spans.update(self.spans(example.predicted))
         return spans
-
-
-DEFAULTS: Dict[str, Any] = {
-    "threshold": None,
-    "thresholds": {},
-    "schema": {},
-    "label_filter": True,
-    "train_on": "gold",
-    "none_weight": 1.0,
-    "max_pairs": 100_000,
-    "learn_rate_factor": 1.0,
-    "loss_weight": 1.0,
-}
