@@ -154,14 +154,15 @@ def _remove_neurons(transformer: torch.nn.Module, stay: ndarray, moments: Dict[A
 
 @dataclass
 class Moments:
-    """Sums over the tokens that a linear map has read: how many, their vectors, and the products of these. N inputs.
+    """Weighted sums over the word pieces that a linear map has read: of the weights, of their vectors, and of the products of
+    these. N inputs.
 
-    count (float): Number of tokens.
+    weight (float): The sum of the weights.
     total (torch.Tensor): Shape: (N,).
     products (torch.Tensor): Shape: (N, N).
     """
 
-    count: float
+    weight: float
     total: torch.Tensor
     products: torch.Tensor
 
@@ -179,8 +180,8 @@ def refit(linear: torch.nn.Linear, stay: ndarray, moments: Moments, ridge: float
     ridge (float): λ as a share of the mean variance of the inputs that stay.
     """
     index = torch.from_numpy(stay)
-    mean = moments.total / moments.count
-    covariance = moments.products / moments.count - torch.outer(mean, mean)
+    mean = moments.total / moments.weight
+    covariance = moments.products / moments.weight - torch.outer(mean, mean)
     inner = covariance[index][:, index]
     inner = inner + (ridge * inner.diagonal().mean() + 1e-12) * torch.eye(len(stay), dtype=inner.dtype)
     weight = linear.weight.detach().double().cpu()
@@ -193,7 +194,11 @@ def refit(linear: torch.nn.Linear, stay: ndarray, moments: Moments, ridge: float
 
 
 def _measure_moments(model: TransformerModel, docs: Sequence[Doc]) -> Dict[Any, Moments]:
-    """What the linear maps behind heads and neurons read in these documents; padding is left out."""
+    """What the linear maps behind heads and neurons read in these documents; padding is left out.
+
+    A word piece has the weight 1 / |W x|², so that errors count relative to the answer. Otherwise the few pieces with huge answers
+    decide, such as [SEP], to which heads attend in order to do nothing; the fit is then worse than none.
+    """
     transformer = model.transformer
     masks: List[torch.Tensor] = []
     moments: Dict[Any, Moments] = {}
@@ -202,11 +207,13 @@ def _measure_moments(model: TransformerModel, docs: Sequence[Doc]) -> Dict[Any, 
         masks[:] = [kwargs["attention_mask"].bool()]
 
     def add(linear: torch.nn.Linear, values: torch.Tensor) -> None:
-        rows = values.detach()[masks[0].to(values.device)].double().cpu()
-        sums = moments[linear]
-        sums.count += len(rows)
-        sums.total += rows.sum(dim=0)
-        sums.products += rows.T @ rows
+        rows = values.detach()[masks[0].to(values.device)].float()
+        answers = (rows @ linear.weight.float().T).norm(dim=1, keepdim=True)
+        scales = 1 / answers.clamp(min=0.01 * float(answers.mean()) + 1e-12)
+        sums, scaled = moments[linear], rows * scales
+        sums.weight += float((scales**2).sum())
+        sums.total += (scaled * scales).sum(dim=0).double().cpu()
+        sums.products += (scaled.T @ scaled).double().cpu()
 
     with contextlib.ExitStack() as stack:
         handle = transformer.register_forward_pre_hook(note_mask, with_kwargs=True)
@@ -217,6 +224,6 @@ def _measure_moments(model: TransformerModel, docs: Sequence[Doc]) -> Dict[Any, 
                 moments[linear] = Moments(0.0, torch.zeros(n).double(), torch.zeros(n, n).double())
                 stack.enter_context(hooked(linear, partial(add, linear)))
         model.predict(list(docs))
-    if any(sums.count < 2 for sums in moments.values()):
+    if not all(sums.weight > 0 for sums in moments.values()):
         raise ValueError(Errors.E722.format(setting="docs", found=f"{len(docs)} without text", expected="documents with text"))
     return moments

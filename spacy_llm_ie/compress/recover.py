@@ -123,7 +123,7 @@ def _cycle(train: Sequence[Example], batcher: Callable, seed: int) -> Iterator[L
 
 
 def _evaluate(nlp: Language, dev: Sequence[Example], step: int, optimizer: Optimizer, settings: Dict[str, Any]) -> Checkpoint:
-    with nlp.use_params(optimizer.averages if optimizer.use_averages and step else {}):
+    with nlp.use_params(optimizer.averages or {}):
         scores = nlp.evaluate(dev)
     weights = {name: weight for name, weight in settings["score_weights"].items() if weight}
     score = sum(weight * (scores.get(name) or 0.0) for name, weight in weights.items())

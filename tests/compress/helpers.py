@@ -9,7 +9,7 @@ import torch
 from spacy.training import Example
 from thinc.api import Adam
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.contract.test_components import TEXTS, annotate
 from tests.contract.test_joint import joint_pipeline
@@ -62,22 +62,26 @@ def answers(nlp, texts=tuple(text for text, _ in TEXTS)):
     return found
 
 
-def make_family(path, model_type):
-    """A random transformer of a family, with 3 layers of 4 heads and 48 neurons, 32 wide, and the vocabulary of the tiny BERT."""
+def make_family(path, model_type, tokenizer=None):
+    """A random transformer of a family, with 3 layers of 4 heads and 48 neurons, 32 wide; the tiny BERT's vocabulary, or another."""
     make_tiny_bert(path)
-    size = len((Path(path) / "vocab.txt").read_text(encoding="utf8").splitlines())
+    if tokenizer is not None:
+        (Path(path) / "vocab.txt").unlink()
+        tokenizer.save_pretrained(path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
     names = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
     if model_type == "distilbert":
         names = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}
+        settings = srsly.read_json(Path(path) / "tokenizer_config.json")
+        settings = {**settings, "model_input_names": ["input_ids", "attention_mask"], "tokenizer_class": "DistilBertTokenizer"}
+        srsly.write_json(Path(path) / "tokenizer_config.json", settings)
     names.update({"embedding_size": 16} if model_type == "electra" else {})
-    roberta = model_type in ("roberta", "xlm-roberta", "camembert")
-    names.update({"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "type_vocab_size": 2} if roberta else {})
-    config = CONFIG_MAPPING[model_type](
-        **names, vocab_size=size, max_position_embeddings=130, initializer_range=0.2, model_type=model_type
-    )
-    torch.manual_seed(0)
-    AutoModel.from_config(config).save_pretrained(path)
-    srsly.write_json(Path(path) / "config.json", {**config.to_dict(), "model_type": model_type})
+    if model_type in ("roberta", "xlm-roberta", "camembert"):
+        names.update(pad_token_id=tokenizer.pad_token_id, bos_token_id=2, eos_token_id=3, type_vocab_size=2)
+    config = CONFIG_MAPPING[model_type](**names, vocab_size=len(tokenizer), max_position_embeddings=130, initializer_range=0.2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(path)
     return str(path)
 
 

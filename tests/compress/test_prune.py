@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy
 import pytest
 import spacy
 import torch
 
-from spacy_llm_ie.compress.importance import Importance, measure_importance, measure_loss, skipped
+from spacy_llm_ie.compress.importance import Importance, _add_products, hooked, measure_importance, measure_loss, skipped
 from spacy_llm_ie.compress.parts import FAMILIES, find_layers, find_transformer, measure
 from spacy_llm_ie.compress.prune import Moments, choose_heads, choose_neurons, prune, refit
 from spacy_llm_ie.compress.recover import recover
@@ -122,26 +123,19 @@ def test_a_fresh_process_says_the_same(nlp, importance, tmp_path):
     assert any(row for doc in found for row in doc)
 
 
-def test_importance_of_heads_and_neurons_is_what_the_loss_loses(nlp, importance):
-    """The loss with the answer of a part made a little smaller, against |sum of products| of the parts: the first-order change."""
-    examples = make_examples(nlp)[:1]
-    single = measure_importance(nlp, examples, rank_layers=False)
-    layer = find_layers(find_transformer(nlp).transformer)[1]
-    before = measure_loss(nlp, examples)
-    # Neurons: the sum over tokens of |a g| bounds |the sum over tokens of a g|, which is what the loss changes by.
-    steps = []
-    for neuron in range(12):
-        with torch.no_grad():
-            kept = layer.neurons_out.weight[:, neuron].clone()
-            layer.neurons_out.weight[:, neuron] *= 1 - 1e-2
-            steps.append(abs(measure_loss(nlp, examples) - before) / 1e-2)
-            layer.neurons_out.weight[:, neuron] = kept
-    ratio = numpy.array(steps) / single.neurons[1][:12]
-    bound = ratio.max()
-    assert (single.neurons >= 0).all() and numpy.isfinite(bound)
-    # No part is called unimportant that the loss needs: those with the lowest fifth change it by less than the highest do.
-    order = numpy.argsort(single.neurons[1][:12])
-    assert numpy.mean(numpy.array(steps)[order[:4]]) < numpy.mean(numpy.array(steps)[order[-4:]])
+def test_importance_is_the_product_of_value_and_gradient():
+    """Equation 2 of Michel et al. (2019), token by token, on a linear map that reads two heads of three numbers."""
+    torch.manual_seed(0)
+    linear, values = torch.nn.Linear(6, 2), torch.randn(4, 5, 6, requires_grad=True)
+    by_head, by_neuron = torch.zeros(2, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+    with hooked(linear, partial(_add_products, by_head, 3)), hooked(linear, partial(_add_products, by_neuron, 1)):
+        linear(values).pow(3).sum().backward()
+    expected = torch.zeros(2), torch.zeros(6)
+    for token in ((values * values.grad).detach().reshape(20, 6)).unbind():
+        expected[0].add_(torch.stack([token[:3].sum().abs(), token[3:].sum().abs()]))
+        expected[1].add_(token.abs())
+    torch.testing.assert_close(by_head.float(), expected[0])
+    torch.testing.assert_close(by_neuron.float(), expected[1])
 
 
 def test_a_part_that_answers_nothing_has_no_importance(nlp):
