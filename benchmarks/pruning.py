@@ -4,8 +4,8 @@
     python benchmarks/pruning.py ... --only combined --steps 300 --save training/pruned
     python benchmarks/pruning.py --plot metrics/pruning.jsonl docs/images/pruning.png
 
-Parts are chosen by importance measured on --measure-on documents of the development data (by gradients; `fitted`: and what is left is fitted
-to stand for what is gone), by the size of their weights, or at random.
+Parts are chosen by importance measured on the development data (`gradient`; `fitted`: and what is left is fitted to stand for what is gone), by
+the size of their weights (`magnitude`; layers: the last ones), or at `random`.
 """
 
 import argparse
@@ -62,14 +62,6 @@ def draw(transformer, seed):
     return Importance(rng.random(found.heads.shape), rng.random(found.neurons.shape), order)
 
 
-def shrink(nlp, importance, setting, docs):
-    setting = dict(setting)
-    extra, min_count = setting.pop("extra", None), setting.pop("min_count", 1)
-    if setting:
-        prune(nlp, importance, **setting, docs=docs)
-    return extra, min_count
-
-
 def size_in_int8(nlp):
     """Bytes of the pipeline's folder if each number among its weights took one byte."""
     numbers = 0
@@ -94,22 +86,28 @@ def show(nlp, dev, **about):
     return row
 
 
-def run(args, name, setting, way, importance, steps):
+def run(args, name, setting, way, importance):
     nlp = spacy.load(args.pipeline)
     train, dev = (list(create_corpus_v1(path)(nlp)) for path in (args.train, args.dev))
     docs = [example.reference for example in train[: args.fit_on]] if way == "fitted" else None
-    extra, min_count = shrink(nlp, importance, setting, docs)
-    if extra is not None:
-        trim_vocabulary(nlp, [example.reference.text for example in train], min_count=min_count, extra=extra)
-    rows = [show(nlp, dev, name=name, way=way, steps=0)] if way != "fitted" or not args.quick else []
-    if steps:
-        start = time.process_time()
-        checkpoints = recover(nlp, train, dev, steps, learn_rate=args.learn_rate, eval_every=args.eval_every, seed=args.seed)
-        seconds = round(time.process_time() - start)
-        best = max(checkpoints, key=lambda one: one.score).step
-        rows.append(
-            show(nlp, dev, name=name, way=way, steps=steps, best_step=best, cpu_seconds=seconds, learn_rate=args.learn_rate)
-        )
+    parts = {key: value for key, value in setting.items() if key in ("heads", "neurons", "layers")}
+    if "extra" in setting:
+        texts = [example.reference.text for example in train]
+        trim_vocabulary(nlp, texts, min_count=setting.get("min_count", 1), extra=setting["extra"])
+    rows = []
+    for number in range(args.rounds):
+        # In rounds, each removes the same share of what is left, by an importance that is measured anew.
+        shares = {key: value if key == "layers" else 1 - (1 - value) ** (1 / args.rounds) for key, value in parts.items()}
+        if parts:
+            prune(nlp, importance if number == 0 else measure_importance(nlp, dev, rank_layers=False), **shares, docs=docs)
+        about = {"name": name, "way": way, "rounds": args.rounds, "round": number + 1, "seed": args.seed}
+        rows.append(show(nlp, dev, **about, steps=0))
+        if args.steps:
+            start, steps = time.process_time(), args.steps // args.rounds
+            found = recover(nlp, train, dev, steps, learn_rate=args.learn_rate, eval_every=args.eval_every, seed=args.seed)
+            about.update(cpu_seconds=round(time.process_time() - start), learn_rate=args.learn_rate)
+            about["by_step"] = {one.step: round(100 * one.score, 1) for one in found}
+            rows.append(show(nlp, dev, **about, steps=steps))
     if args.save:
         nlp.to_disk(args.save)
     return rows
@@ -152,7 +150,7 @@ def main():
     parser.add_argument("--eval-every", type=int, default=50)
     parser.add_argument("--fit-on", type=int, default=120, help="training texts for the fit")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="no figures before the recovery")
+    parser.add_argument("--rounds", type=int, default=1, help="remove and recover in so many rounds, which share the steps")
     parser.add_argument("--save", type=Path, help="keep the last pipeline in this folder")
     parser.add_argument("--output", type=Path, help="append the figures to this JSONL file")
     parser.add_argument(
@@ -176,7 +174,7 @@ def main():
         for way in args.ways:
             if way == "fitted" and not fits and chooses or not chooses and way != args.ways[0]:
                 continue
-            for row in run(args, name, setting, way, chosen[way], args.steps):
+            for row in run(args, name, setting, way, chosen[way]):
                 if args.output:
                     args.output.parent.mkdir(parents=True, exist_ok=True)
                     with args.output.open("a", encoding="utf8") as file:

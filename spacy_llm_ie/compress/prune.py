@@ -50,6 +50,8 @@ def prune(
     for setting, share in (("heads", heads), ("neurons", neurons)):
         if not 0 <= share < 1:
             raise ValueError(Errors.E722.format(setting=setting, found=share, expected="a share from 0 to below 1"))
+    if docs is not None and not any(len(doc) for doc in docs):
+        raise ValueError(Errors.E722.format(setting="docs", found=f"{len(docs)} without text", expected="documents with text"))
     gone = _choose_layers(importance, layers, len(before.heads))
     stay = [i for i in range(len(before.heads)) if i not in gone]
     _remove_layers(transformer, stay)
@@ -224,6 +226,4 @@ def _measure_moments(model: TransformerModel, docs: Sequence[Doc]) -> Dict[Any, 
                 moments[linear] = Moments(0.0, torch.zeros(n).double(), torch.zeros(n, n).double())
                 stack.enter_context(hooked(linear, partial(add, linear)))
         model.predict(list(docs))
-    if not all(sums.weight > 0 for sums in moments.values()):
-        raise ValueError(Errors.E722.format(setting="docs", found=f"{len(docs)} without text", expected="documents with text"))
     return moments

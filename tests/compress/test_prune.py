@@ -244,7 +244,7 @@ def test_recovery_can_learn_from_something_else(nlp):
         ({"layers": [0, 1, 2]}, "not all"),
         ({"layers": [0, 0]}, "each once"),
         ({"layers": [5]}, "layers is"),
-        ({"neurons": 0.5, "docs": []}, "documents with text"),
+        ({"layers": 1, "docs": []}, "documents with text"),
     ],
 )
 def test_bad_settings_change_nothing(nlp, importance, settings, message):
