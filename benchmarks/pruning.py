@@ -21,7 +21,7 @@ import torch
 from spacy_llm_ie.compress.importance import Importance, measure_importance
 from spacy_llm_ie.compress.parts import find_layers, find_transformer, head_width
 from spacy_llm_ie.compress.prune import prune
-from spacy_llm_ie.compress.recover import recover
+from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.vocabulary import trim_vocabulary
 from spacy_llm_ie.data.corpus import create_corpus_v1
 
@@ -104,8 +104,11 @@ def run(args, name, setting, way, importance):
         rows.append(show(nlp, dev, **about, steps=0))
         if args.steps:
             start, steps = time.process_time(), args.steps // args.rounds
-            found = recover(nlp, train, dev, steps, learn_rate=args.learn_rate, eval_every=args.eval_every, seed=args.seed)
-            about.update(cpu_seconds=round(time.process_time() - start), learn_rate=args.learn_rate)
+            update = imitate(spacy.load(args.pipeline), weight=args.imitate) if args.imitate else None
+            found = recover(
+                nlp, train, dev, steps, update=update, learn_rate=args.learn_rate, eval_every=args.eval_every, seed=args.seed
+            )
+            about.update(cpu_seconds=round(time.process_time() - start), learn_rate=args.learn_rate, imitate=args.imitate)
             about["by_step"] = {one.step: round(100 * one.score, 1) for one in found}
             rows.append(show(nlp, dev, **about, steps=steps))
     if args.save:
@@ -150,6 +153,9 @@ def main():
     parser.add_argument("--eval-every", type=int, default=50)
     parser.add_argument("--fit-on", type=int, default=120, help="training texts for the fit")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--imitate", type=float, default=0.0, help="weight of the difference from the vectors of the unpruned pipeline"
+    )
     parser.add_argument("--rounds", type=int, default=1, help="remove and recover in so many rounds, which share the steps")
     parser.add_argument("--save", type=Path, help="keep the last pipeline in this folder")
     parser.add_argument("--output", type=Path, help="append the figures to this JSONL file")

@@ -102,14 +102,10 @@ def measure_loss(nlp: Language, examples: Sequence[Example], *, batch_size: int 
     losses: Dict[str, float] = {}
     annotating = nlp.config["training"].get("annotating_components", ())
     clear_gradients(nlp)
-    # The shim sets the module to training before each pass; the hook sets it back.
-    before = model.transformer.register_forward_pre_hook(lambda module, _: module.eval() and None)
-    try:
+    with without_dropout(model.transformer):
         for batch in minibatch(examples, batch_size):
             nlp.update(batch, drop=0.0, sgd=False, losses=losses, annotates=annotating)
             clear_gradients(nlp)
-    finally:
-        before.remove()
     shared = {name for name, pipe in nlp.pipeline if getattr(pipe, "model", None) is model}
     return sum(loss for name, loss in losses.items() if name not in shared)
 
@@ -125,6 +121,16 @@ def clear_gradients(nlp: Language) -> None:
                 module = getattr(shim, "_model", None)
                 if isinstance(module, torch.nn.Module):
                     module.zero_grad(set_to_none=True)
+
+
+@contextlib.contextmanager
+def without_dropout(transformer: torch.nn.Module) -> Iterator[None]:
+    """While the context lasts, a transformer has no dropout, whatever its shim sets it to before each pass."""
+    handle = transformer.register_forward_pre_hook(lambda module, _: module.eval() and None)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

@@ -8,11 +8,13 @@ import numpy
 import pytest
 import spacy
 import torch
+from spacy.training import Example
 
 from spacy_llm_ie.compress.importance import Importance, _add_products, hooked, measure_importance, measure_loss, skipped
 from spacy_llm_ie.compress.parts import FAMILIES, find_layers, find_transformer, measure
 from spacy_llm_ie.compress.prune import Moments, choose_heads, choose_neurons, prune, refit
-from spacy_llm_ie.compress.recover import recover
+from spacy_llm_ie.compress.recover import imitate, recover
+from spacy_llm_ie.compress.vocabulary import trim_vocabulary
 from tests.compress.helpers import answers, make_examples, make_family, make_pipeline
 from tests.encode.helpers import get_vectors, make_nlp
 
@@ -233,6 +235,31 @@ def test_recovery_can_learn_from_something_else(nlp):
 
     recover(nlp, examples, examples, 3, update=update)
     assert len(seen) == 3 and set(seen) == {4}
+
+
+def test_imitation_brings_the_vectors_back(nlp, trained, importance):
+    teacher = spacy.load(trained)
+    expected, before = vectors(teacher), answers(teacher)
+    examples = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in TEXTS]  # without annotation
+    trim_vocabulary(nlp, TEXTS)
+    prune(nlp, importance, heads=0.25, neurons=0.25)
+    nlp.config["training"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.002}
+    update, losses = imitate(teacher, gold=False), []
+    away = sum(float(((a - b) ** 2).sum()) for a, b in zip(vectors(nlp), expected))
+
+    def noted(pipeline, batch):
+        losses.append(update(pipeline, batch))
+        return losses[-1]
+
+    gold = make_examples(nlp)
+    heads = nlp.get_pipe("ie_ner").model.get_ref("output_layer").get_param("W").copy()
+    recover(nlp, examples, gold, 30, update=noted, eval_every=30)
+    assert losses[0].keys() == {"vectors"} and losses[-1]["vectors"] < 0.3 * losses[0]["vectors"]
+    assert losses[0]["vectors"] == pytest.approx(away / sum(float((one**2).sum()) for one in expected), rel=0.5)
+    numpy.testing.assert_array_equal(nlp.get_pipe("ie_ner").model.get_ref("output_layer").get_param("W"), heads)
+    assert answers(teacher) == before
+    both = imitate(teacher)(nlp, gold)
+    assert {"vectors", "ie_ner", "ie_arguments"} < both.keys()
 
 
 @pytest.mark.parametrize(
