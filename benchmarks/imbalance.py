@@ -1,6 +1,6 @@
 """How many of the pairs that `ie_relations` looks at have a relation, before and after the ontology: the class imbalance.
 
-    python benchmarks/imbalance.py [--data assets/newswire/train.jsonl] [--max-distance 100]
+python benchmarks/imbalance.py [--data assets/newswire/train.jsonl] [--max-distance 100]
 """
 
 import argparse

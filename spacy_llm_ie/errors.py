@@ -151,6 +151,16 @@ class Errors(metaclass=_Coded):
     E616 = "Unknown way '{value}' to cut a text into documents. Expected one of: {known}."
     E617 = "--gold draws gold annotation, and {path} is plain text. Give a .jsonl or .spacy file, or leave out --gold."
 
+    # 72x pruning (spacy_llm_ie/compress)
+    E720 = "The pipeline has {count} transformers to make smaller (in: {found}; its components: {pipes}); expected exactly one. Take a pipeline whose components listen to one `transformer`, without replace_listeners."
+    E721 = "It is not known where a transformer of the type '{found}' has its attention heads, neurons and layers. Known types: {known}. Its vocabulary can be trimmed all the same."
+    E722 = "{setting} is {found!r}; expected {expected}."
+    E723 = "The importance does not belong to this transformer: (heads of each layer, shape of the neurons) are {found} there, and {expected} here. Measure it again with measure_importance after every change."
+    E724 = "No gradient reached the transformer from {count} example(s), so nothing can be said about its parts. Give documents annotated with what the components learn, and a grad_factor above 0 in their listeners. The components: {pipes}."
+    E725 = "The vocabulary cannot be trimmed: the tokenizer is {found}; expected {expected}."
+    E726 = "The rewritten tokenizer puts {found} around a text instead of {expected}. Please report this, with the name of the tokenizer: {name}."
+    E728 = "There is nothing to recover with: {found}; expected {expected}."
+
 
 class Warnings(metaclass=_Coded):
     """Messages of warnings; each is counted where it is raised, and given once."""

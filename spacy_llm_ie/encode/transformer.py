@@ -57,9 +57,7 @@ class PortableShim(HFShim):
         RETURNS (PortableShim): The copy, with a number of its own, by which optimizers tell parameters apart.
         """
         copied = super().copy()
-        with Shim.global_id_lock:
-            Shim.global_id += 1
-            copied.id = Shim.global_id
+        renumber(copied)
         copied.bfloat16 = self.bfloat16
         return copied
 
@@ -84,6 +82,13 @@ class PortableShim(HFShim):
             return super().from_bytes(bytes_data)
         finally:
             self.config_cls = config_cls
+
+
+def renumber(shim: Shim) -> None:
+    """Give a shim a number of its own, so that an optimizer takes its parameters for new ones. Modified in place."""
+    with Shim.global_id_lock:
+        Shim.global_id += 1
+        shim.id = Shim.global_id
 
 
 class Bfloat16:
