@@ -117,6 +117,7 @@ class Errors(metaclass=_Coded):
     E531 = "'{name}' pools the word pieces of a token with {pooling}; a compressed encoder gives the mean over a token's pieces only. Train with pooling = reduce_mean.v1."
     E532 = "{path} has no documents with words, and so nothing to measure with. Give the development data of the pipeline, .spacy or .jsonl."
     E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
+    E534 = "What is left of a smaller encoder is fitted to the training data, and there is none. Give it with --train, .spacy or .jsonl."
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."

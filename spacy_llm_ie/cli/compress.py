@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import spacy
 import typer
@@ -15,9 +15,13 @@ from wasabi import msg
 from ..compress.backend import compile_transformer, export_encoder, find_transformer, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.report import HEADER, plot, problems, table, write_card
+from ..compress.shrink import Removal, shrink
+from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
 from ..tasks import main_scores
+
+NOTHING = Removal()
 
 
 class Choice(NamedTuple):
@@ -39,6 +43,14 @@ def compress_cli(
     precision: str = typer.Option(
         "auto", "--precision", "-p", help="float32, bfloat16, int8; auto: the quickest that keeps the score"
     ),
+    train: Optional[Path] = typer.Option(None, "--train", "-T", help="Training data, for what follows", exists=True),
+    heads: float = typer.Option(0.0, "--heads", help="Share of the attention heads to remove", min=0, max=0.99),
+    neurons: float = typer.Option(0.0, "--neurons", help="Share of the feed-forward neurons to remove", min=0, max=0.99),
+    layers: int = typer.Option(0, "--layers", help="Layers to remove", min=0),
+    pieces: Optional[int] = typer.Option(
+        None, "--pieces", help="Keep the training data's word pieces and this many others", min=0
+    ),
+    steps: int = typer.Option(0, "--steps", help="Updates in which the rest learns to do without", min=0),
     threads: int = typer.Option(0, "--threads", "-t", help="Threads of the encoder; 0: one for each processor", min=0),
     max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
     keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
@@ -52,6 +64,8 @@ def compress_cli(
         dev,
         backend=backend,
         precision=precision,
+        removal=Removal(heads, neurons, layers, pieces, steps),
+        train=train,
         threads=threads,
         max_loss=max_loss,
         keep_vectors=keep_vectors,
@@ -66,6 +80,8 @@ def compress(
     *,
     backend: str = "auto",
     precision: str = "auto",
+    removal: Removal = NOTHING,
+    train: Optional[Path] = None,
     threads: int = 0,
     max_loss: float = 1.0,
     keep_vectors: bool = False,
@@ -79,13 +95,17 @@ def compress(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else it warns whenever a process is started
-    nlp = spacy.load(pipeline)
+    nlp, smaller = spacy.load(pipeline), spacy.load(pipeline)
     choices = list_choices(backend, precision)
+    read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
+    for change in shrink(smaller, nlp, removal, read.get(train, []), read[dev]):
+        before, after = change
+        msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
     with tempfile.TemporaryDirectory() as folder:
-        made = _make_all(nlp, choices, Path(folder), threads, keep_vectors)
+        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
-    return _report(nlp, choice, output, dev, max_loss, force)
+    return _report(nlp, {**choice._asdict(), **removal.settings()}, output, dev, max_loss, force)
 
 
 def list_choices(backend: str, precision: str) -> List[Choice]:
@@ -140,7 +160,7 @@ def _choose(nlp: Language, made: Dict[Choice, Path], dev: Path, max_loss: float)
     return best
 
 
-def _report(nlp: Language, choice: Choice, output: Path, dev: Path, max_loss: float, force: bool) -> Dict[str, Costs]:
+def _report(nlp: Language, settings: Dict[str, Any], output: Path, dev: Path, max_loss: float, force: bool) -> Dict[str, Costs]:
     costs = measure({"original": Path(nlp.path), "result": output}, {"original": nlp, "result": spacy.load(output)}, dev)
     before, after = costs["original"], costs["result"]
     msg.table(table(before, after), header=HEADER, divider=True, aligns=("l", "r", "r", "r"))
@@ -150,9 +170,11 @@ def _report(nlp: Language, choice: Choice, output: Path, dev: Path, max_loss: fl
         msg.fail("Refused: " + "; ".join(found), "Nothing was written. --force keeps such a result.", exits=1)
     for problem in found:
         msg.warn(f"Kept all the same: {problem}")
-    write_card(output, before, after, choice._asdict(), dev.name)
+    write_card(output, before, after, settings, dev.name)
     _draw(costs, output)
-    msg.good(f"{output}: {choice}; the report is in its meta.json, for the README of the package")
+    msg.good(
+        f"{output}: {settings['backend']} {settings['precision']}; the report is in its meta.json, for the README of the package"
+    )
     return costs
 
 

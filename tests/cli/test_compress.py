@@ -11,6 +11,7 @@ import spacy_llm_ie.cli.compress as command
 from spacy_llm_ie.cli import ie_app
 from spacy_llm_ie.compress.measure import Costs, folder_size, probe, shorten
 from spacy_llm_ie.compress.report import loss, plot, problems, table
+from spacy_llm_ie.compress.shrink import Removal
 from spacy_llm_ie.data.corpus import create_corpus_v1
 from tests.util import make_tiny_bert
 
@@ -93,6 +94,22 @@ def test_float32_finds_the_same(model, dev, tmp_path, monkeypatch):
     for one, other in zip(large.pipe(texts), same.pipe(texts)):
         assert [(e.start, e.end, e.label_) for e in one.ents] == [(e.start, e.end, e.label_) for e in other.ents]
         assert [e._.score for e in one.ents] == pytest.approx([e._.score for e in other.ents], abs=1e-4)
+
+
+def test_an_encoder_with_fewer_parts(model, dev, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.probe", lambda *args: {"load": 1.0, "memory": None})
+    backend = ("--dev", dev, "--backend", "onnxruntime", "--precision", "int8", "--force")
+    parts = ("--heads", 0.25, "--neurons", 0.5, "--layers", 1, "--pieces", 20, "--steps", 2)
+    with pytest.raises(ValueError, match="IE-E534.*--train"):
+        command.compress(str(model), tmp_path / "x", dev, removal=Removal(heads=0.5))
+    done = run(model, tmp_path / "fewer", *backend, *parts, "--train", dev)
+    assert done.exit_code == 0, done.output
+    assert run(model, tmp_path / "all", *backend).exit_code == 0
+    assert folder_size(tmp_path / "fewer" / "transformer") < 0.8 * folder_size(tmp_path / "all" / "transformer")
+    meta = json.loads((tmp_path / "fewer" / "meta.json").read_text(encoding="utf8"))
+    assert meta["compression"]["settings"]["neurons"] == 0.5
+    assert "neurons 0.5, layers 1, pieces 20, steps 2" in meta["notes"]
+    assert spacy.load(tmp_path / "fewer")("A bank of Lagos.").has_annotation("ENT_IOB")
 
 
 def test_a_result_that_loses_too_much_is_refused(model, dev, tmp_path, monkeypatch):
