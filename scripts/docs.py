@@ -67,6 +67,28 @@ PAGES = {
             "spacy_llm_ie.encode.weights:packaged_weights",
         ],
     },
+    "ie_encoder": {
+        "factory": "spacy_llm_ie.encode.pipe:make_encoder",
+        "component": "spacy_llm_ie.encode.pipe:EncoderPipe",
+        "architectures": ["spacy_llm_ie.encode.compiled:build_compiled_transformer_v1"],
+    },
+    "compress": {
+        "classes": [
+            "spacy_llm_ie.compress.shrink:Removal",
+            "spacy_llm_ie.compress.importance:Importance",
+            "spacy_llm_ie.compress.measure:Costs",
+        ],
+        "functions": [
+            "spacy_llm_ie.cli.compress:compress",
+            "spacy_llm_ie.compress.shrink:shrink",
+            "spacy_llm_ie.compress.importance:measure_importance",
+            "spacy_llm_ie.compress.prune:prune",
+            "spacy_llm_ie.compress.vocabulary:trim_vocabulary",
+            "spacy_llm_ie.compress.recover:recover",
+            "spacy_llm_ie.compress.recover:imitate",
+            "spacy_llm_ie.compress.measure:measure",
+        ],
+    },
     "corpus": {
         "functions": ["spacy_llm_ie.data.corpus:create_corpus_v1", "spacy_llm_ie.data.corpus:annotation"],
     },
@@ -158,7 +180,7 @@ def make_page(name, parts):
         meta = spacy.blank("en").get_factory_meta(name)
         lines += [inspect.getdoc(load(parts["component"])).split("\n")[0], ""]
         lines += [
-            f"Writes: {', '.join(f'`{a}`' for a in meta.assigns)}. Scores: {', '.join(f'`{s}`' for s in meta.default_score_weights)}.",
+            f"Writes: {', '.join(f'`{a}`' for a in meta.assigns)}. Scores: {', '.join(f'`{s}`' for s in meta.default_score_weights) or 'none'}.",
             "",
         ]
         lines += ["## Settings", "", format_doc(function.__doc__), "", "Defaults:", ""]
