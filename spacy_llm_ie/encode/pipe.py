@@ -73,6 +73,12 @@ class EncoderPipe(Transformer):
     "ie_encoder",
     assigns=["doc._.trf_data"],
     default_config={
+        "model": {
+            "@architectures": "spacy-llm-ie.CompiledTransformer.v1",
+            "get_spans": {"@span_getters": "spacy-llm-ie.wordpiece_spans.v1"},
+            "backend": "onnxruntime",
+            "precision": "int8",
+        },
         "set_extra_annotations": {"@annotation_setters": "spacy-transformers.null_annotation_setter.v1"},
         "max_batch_items": 4096,
         "ahead": True,

@@ -184,6 +184,10 @@ def test_what_cannot_be_is_refused(nlp, tmp_path, monkeypatch):
     model = build_compiled_transformer_v1(WordpieceSpans(), "onnxruntime", "int8")
     with pytest.raises(ValueError, match="IE-E524"):
         model.initialize()
+    empty = spacy.blank("en")
+    empty.add_pipe("ie_encoder")
+    with pytest.raises(ValueError, match="IE-E524.*ie compress"):
+        empty("A text.")
     small = compiled(nlp, tmp_path / "small")
     with pytest.raises(ValueError, match="IE-E525"):
         small.get_pipe("transformer").model.begin_update([small.make_doc("A text.")])
