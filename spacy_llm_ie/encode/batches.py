@@ -122,7 +122,9 @@ class _Merged:
         return self.last.__class__(**values)
 
 
-def plan_passes(lengths: Ints1d, max_pieces: int, few_pieces: int = FEW_PIECES) -> List[Ints1d]:
+def plan_passes(
+    lengths: Ints1d, max_pieces: int, few_pieces: int = FEW_PIECES, full_enough: float = FULL_ENOUGH
+) -> List[Ints1d]:
     """Sort rows by length and divide them into passes, so that little is padded.
 
     A pass ends when it is full, or when it is not tiny and the next row is much shorter than its longest.
@@ -130,6 +132,7 @@ def plan_passes(lengths: Ints1d, max_pieces: int, few_pieces: int = FEW_PIECES) 
     lengths (Ints1d): Pieces of each row. Shape: (R,).
     max_pieces (int): Most pieces in a pass, padding included; a longer row makes a pass of its own.
     few_pieces (int): A pass of fewer pieces is tiny.
+    full_enough (float): Least length of a row as a share of the longest one in its pass.
     RETURNS (List[Ints1d]): The rows of each pass; the longest rows come first.
     """
     order = numpy.argsort(-lengths, kind="stable")
@@ -137,7 +140,7 @@ def plan_passes(lengths: Ints1d, max_pieces: int, few_pieces: int = FEW_PIECES) 
     passes, begin = [], 0
     while begin < len(order):
         longest = -int(rising[begin])
-        short = int(numpy.searchsorted(rising, -FULL_ENOUGH * longest, side="right"))
+        short = int(numpy.searchsorted(rising, -full_enough * longest, side="right"))
         stop = max(min(begin + max_pieces // longest, max(short, begin + few_pieces // longest)), begin + 1)
         passes.append(order[begin:stop])
         begin = stop

@@ -171,6 +171,22 @@ def test_a_compressed_pipeline_is_saved_again_as_it_is(nlp, tmp_path):
     assert again.config["components"]["transformer"]["model"]["precision"] == "int8"
 
 
+def test_little_is_padding(nlp, tmp_path, monkeypatch):
+    small = compiled(nlp, tmp_path / "small")
+    runtime, real, whole = small.get_pipe("transformer").model.runtime, 0, 0
+    run = runtime.run
+
+    def count(inputs):
+        nonlocal real, whole
+        real, whole = real + int(inputs["attention_mask"].sum()), whole + inputs["attention_mask"].size
+        return run(inputs)
+
+    monkeypatch.setattr(runtime, "run", count)
+    words = numpy.random.default_rng(0).integers(3, 60, 256)
+    list(small.pipe(["bank " * size for size in words], batch_size=128))
+    assert 0.95 * whole < real < whole
+
+
 def test_means_over_groups_of_rows():
     vectors = numpy.arange(12, dtype="float32").reshape(6, 2)
     found = mean_over(vectors, numpy.array([5, 0, 1, 2, 3, 3]), numpy.array([1, 3, 0, 2]))
