@@ -58,6 +58,7 @@ def compress_cli(
     # fmt: on
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
     compress(
         pipeline,
         output,
@@ -94,7 +95,6 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else it warns whenever a process is started
     nlp, smaller = spacy.load(pipeline), spacy.load(pipeline)
     choices = list_choices(backend, precision)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
