@@ -93,6 +93,10 @@ def make_runners(pipelines, texts):
     for name, nlp in pipelines.items():
         if hasattr(nlp.get_pipe("transformer").model, "runtime"):
             runtime, passes = record_passes(nlp, texts)
+            real, whole = (
+                sum(f(p["attention_mask"]) for p in passes) for f in (lambda mask: mask.sum(), lambda mask: mask.size)
+            )
+            print(f"{name}: {len(passes)} passes, {1 - real / whole:.1%} of their pieces are padding")
             runners[f"{name}, bare encoder"] = lambda runtime=runtime, passes=passes: [runtime.run(p)[0, 0, 0] for p in passes]
     return runners
 

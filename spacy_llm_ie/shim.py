@@ -8,6 +8,8 @@ import safetensors.torch
 import torch
 from thinc.api import Model, PyTorchShim, xp2torch
 
+from . import forks  # noqa: F401  forked processes must not wait for threads
+
 # The key in the header of the safetensors that holds what the module is made from.
 SETTINGS = "settings"
 

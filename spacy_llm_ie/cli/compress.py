@@ -12,7 +12,7 @@ from spacy.language import Language
 from tqdm import tqdm
 from wasabi import msg
 
-from ..compress.backend import compile_transformer, export_encoder, find_transformer, save_compiled
+from ..compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.report import HEADER, plot, problems, table, write_card
 from ..compress.shrink import Removal, shrink
@@ -95,7 +95,8 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
-    nlp, smaller = spacy.load(pipeline), spacy.load(pipeline)
+    nlp = spacy.load(pipeline)
+    smaller = nlp if removal.is_empty else spacy.load(pipeline)
     choices = list_choices(backend, precision)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
     for change in shrink(smaller, nlp, removal, read.get(train, []), read[dev]):
@@ -134,7 +135,7 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
 
 
 def _make_all(nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool) -> Dict[Choice, Path]:
-    name, pipe = find_transformer(nlp)
+    name, pipe = find_component(nlp)
     made = {}
     for choice in tqdm(choices, desc="exporting", disable=None):
         weights = export_encoder(pipe.model, *choice)

@@ -21,7 +21,7 @@ FACTORY = "ie_encoder"
 CLEANER = "ie_cleaner"
 
 
-def find_transformer(nlp: Language) -> Tuple[str, Transformer]:
+def find_component(nlp: Language) -> Tuple[str, Transformer]:
     """Find the component whose encoder can be swapped.
 
     nlp (Language): A trained pipeline.

@@ -1,7 +1,7 @@
 """Where the layers, attention heads and neurons of a transformer are, family by family; what a transformer measures."""
 
 from dataclasses import dataclass
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import torch
 from spacy.language import Language
@@ -19,22 +19,20 @@ class Family:
     layers (str): The list of layers.
     heads (str): In a layer: the linear map that reads what all heads answer, side by side.
     neurons_in, neurons_out (str): In a layer: the linear maps into and out of the feed-forward neurons.
-    layer_count, head_count, neuron_count (str): Settings of its config.
+    head_count, neuron_count (str): Settings of its config.
     """
 
     layers: str = "encoder.layer"
     heads: str = "attention.output.dense"
     neurons_in: str = "intermediate.dense"
     neurons_out: str = "output.dense"
-    layer_count: str = "num_hidden_layers"
     head_count: str = "num_attention_heads"
     neuron_count: str = "intermediate_size"
 
 
 BERT = Family()
 DISTILBERT = Family(
-    "transformer.layer", "attention.out_lin", "ffn.lin1", "ffn.lin2", layer_count="n_layers", head_count="n_heads",
-    neuron_count="hidden_dim",
+    "transformer.layer", "attention.out_lin", "ffn.lin1", "ffn.lin2", head_count="n_heads", neuron_count="hidden_dim",
 )  # fmt: skip
 # By `model_type` of the config. Others are left out where heads share something (MPNet: position biases), layers do (ALBERT),
 # or transformers does not rebuild them from `pruned_heads` (DeBERTa).
@@ -108,6 +106,36 @@ def find_layers(transformer: torch.nn.Module) -> List[Layer]:
     family = find_family(transformer.config)
     names = (family.heads, family.neurons_in, family.neurons_out)
     return [Layer(m, *(m.get_submodule(name) for name in names)) for m in transformer.get_submodule(family.layers)]
+
+
+def find_stack(transformer: torch.nn.Module) -> Tuple[str, torch.nn.ModuleList]:
+    """The list of a transformer's layers, of any family that has them in one.
+
+    RETURNS (Tuple[str, torch.nn.ModuleList]): Its dotted name, and the list. ValueError (E548) if there is not exactly one.
+    """
+    count = getattr(transformer.config, "num_hidden_layers", None)
+    lists = [(name, part) for name, part in transformer.named_modules() if isinstance(part, torch.nn.ModuleList)]
+    found = [(name, part) for name, part in lists if len(part) == count]
+    if len(found) != 1:
+        lengths = {name: len(part) for name, part in lists}
+        raise ValueError(Errors.E548.format(kind=type(transformer).__name__, count=count, found=lengths))
+    return found[0]
+
+
+def keep_layers(transformer: torch.nn.Module, stay: Sequence[int]) -> None:
+    """Remove all layers but some, in place; its config says what is left.
+
+    transformer (torch.nn.Module): ValueError (E548) if its layers are not in one list.
+    stay (Sequence[int]): Numbers of the layers that stay, rising.
+    """
+    name, stack = find_stack(transformer)
+    parent, _, last = name.rpartition(".")
+    setattr(transformer.get_submodule(parent), last, torch.nn.ModuleList(stack[i] for i in stay))
+    config = transformer.config
+    config.num_hidden_layers = len(stay)
+    # Heads that are gone are known by their layer's number.
+    gone = getattr(config, "pruned_heads", None) or {}
+    config.pruned_heads = {new: gone[old] for new, old in enumerate(stay) if gone.get(old)}
 
 
 def head_width(config: PretrainedConfig) -> int:

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import prune_linear_layer
 
 from ..errors import Errors
 from .importance import Importance, hooked
-from .parts import Change, find_family, find_layers, find_transformer, forget_training, head_width, measure
+from .parts import Change, find_family, find_layers, find_transformer, forget_training, head_width, keep_layers, measure
 
 
 def prune(
@@ -54,7 +54,8 @@ def prune(
         raise ValueError(Errors.E722.format(setting="docs", found=f"{len(docs)} without text", expected="documents with text"))
     gone = _choose_layers(importance, layers, len(before.heads))
     stay = [i for i in range(len(before.heads)) if i not in gone]
-    _remove_layers(transformer, stay)
+    if gone:
+        keep_layers(transformer, stay)
     left_heads = choose_heads(importance.heads[stay], heads)
     left_neurons = choose_neurons(importance.neurons[stay], neurons)
     moments = {} if docs is None else _measure_moments(model, docs)
@@ -106,19 +107,6 @@ def _choose_layers(importance: Importance, layers: Union[int, Sequence[int]], n_
     if len({*numbers}) != len(numbers) or not {*numbers} < {*range(n_layers)}:
         raise ValueError(Errors.E722.format(setting="layers", found=layers, expected=expected))
     return numbers
-
-
-def _remove_layers(transformer: torch.nn.Module, stay: List[int]) -> None:
-    config = transformer.config
-    family = find_family(config)
-    modules = transformer.get_submodule(family.layers)
-    if len(stay) == len(modules):
-        return
-    parent, _, name = family.layers.rpartition(".")
-    setattr(transformer.get_submodule(parent), name, torch.nn.ModuleList(modules[i] for i in stay))
-    setattr(config, family.layer_count, len(stay))
-    # Heads that are gone are known by their layer's number.
-    config.pruned_heads = {new: config.pruned_heads[old] for new, old in enumerate(stay) if config.pruned_heads.get(old)}
 
 
 def _remove_heads(transformer: torch.nn.Module, stay: List[ndarray], moments: Dict[Any, "Moments"]) -> None:

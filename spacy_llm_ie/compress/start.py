@@ -4,7 +4,6 @@ import copy
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy
-import torch
 from spacy.language import Language
 from spacy_transformers.data_classes import HFObjects
 from spacy_transformers.pipeline_component import Transformer
@@ -12,6 +11,7 @@ from thinc.api import Model
 
 from ..errors import Errors
 from ..shim import ModuleShim
+from .parts import find_stack, keep_layers
 from .teachers import Teaching
 
 
@@ -42,11 +42,8 @@ def take_layers(teacher: Language, student: Language, layers: Sequence[int]) -> 
     source, target = (_find_transformer(nlp, who) for nlp, who in ((teacher, "teacher"), (student, "student")))
     shim = source.layers[0].shims[0]
     model = copy.deepcopy(source.transformer)
-    name, stack = _find_stack(model)
-    chosen = choose_layers(layers, len(stack))
-    parent = model.get_submodule(name.rpartition(".")[0])
-    setattr(parent, name.rpartition(".")[2], torch.nn.ModuleList([stack[i] for i in chosen]))
-    model.config.num_hidden_layers = len(chosen)
+    chosen = choose_layers(layers, len(find_stack(model)[1]))
+    keep_layers(model, chosen)
     objects = HFObjects(copy.deepcopy(source.tokenizer), model, dict(shim._hfmodel.vocab_file_contents or {}), {}, {})
     target.attrs["set_transformer"](target, objects)
     return chosen
@@ -57,17 +54,6 @@ def _find_transformer(nlp: Language, who: str) -> Model:
     ready = found and (who == "student") != bool(found[0].attrs["has_transformer"])
     if not ready:
         raise ValueError(Errors.E547.format(who=who, found=nlp.pipe_names))
-    return found[0]
-
-
-def _find_stack(model: torch.nn.Module) -> Tuple[str, torch.nn.ModuleList]:
-    """The list of a transformer's layers. RETURNS: Its dotted name, and the list. Raises ValueError (E548) if there is not one."""
-    count = getattr(model.config, "num_hidden_layers", None)
-    lists = [(name, part) for name, part in model.named_modules() if isinstance(part, torch.nn.ModuleList)]
-    found = [(name, part) for name, part in lists if len(part) == count]
-    if len(found) != 1:
-        lengths = {name: len(part) for name, part in lists}
-        raise ValueError(Errors.E548.format(kind=type(model).__name__, count=count, found=lengths))
     return found[0]
 
 

@@ -4,6 +4,8 @@ import os
 
 import torch
 
+from .. import forks  # noqa: F401  forked processes must not wait for threads
+
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); where it does not, float32 is faster."""

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig
 from transformers import RobertaModel as Roberta
 
-from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_transformer, save_compiled
+from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.export import export_onnx
 from spacy_llm_ie.compress.quantize import quantize_products, quantize_weights, round_to_int8
 from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over
@@ -18,7 +18,6 @@ from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
 from spacy_llm_ie.encode.spans import WordpieceSpans
 
 from ..encode.helpers import get_vectors, make_nlp
-from ..util import make_tiny_bert
 
 TEXTS = [
     "The bank agreed to buy a new group in Paris.",
@@ -50,17 +49,12 @@ def inputs_of(rows, pieces, names):
 
 
 @pytest.fixture(scope="module")
-def nlp(bert):
-    return make_nlp(bert, listener=True)
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
+def nlp(tiny_bert):
+    return make_nlp(tiny_bert, listener=True)
 
 
 def compiled(nlp, folder, backend="onnxruntime", precision="float32", **settings):
-    name, pipe = find_transformer(nlp)
+    name, pipe = find_component(nlp)
     model = compile_transformer(pipe.model, export_encoder(pipe.model, backend, precision), backend, precision)
     save_compiled(nlp, name, model, folder, **settings)
     return spacy.load(folder)
@@ -139,7 +133,7 @@ def test_vectors_are_taken_out_at_the_end_unless_they_are_wanted(nlp, tmp_path):
     assert CLEANER not in nlp.pipe_names
 
 
-@pytest.mark.parametrize("processes", [1])  # 2 waits for ever where torch has used threads before the fork
+@pytest.mark.parametrize("processes", [1, 2])
 def test_batches_threads_and_processes_change_nothing(nlp, tmp_path, processes):
     small = compiled(nlp, tmp_path / "small", precision="int8", keep_vectors=True)
     texts = [text for text in TEXTS if "a_a_" not in text] * 3
@@ -208,9 +202,9 @@ def test_what_cannot_be_is_refused(nlp, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="IE-E525"):
         small.get_pipe("transformer").model.begin_update([small.make_doc("A text.")])
     with pytest.raises(ValueError, match="IE-E530"):
-        find_transformer(small)  # compressed already
+        find_component(small)  # compressed already
     with pytest.raises(ValueError, match="IE-E530"):
-        find_transformer(spacy.blank("en"))
+        find_component(spacy.blank("en"))
 
 
 def test_a_missing_package_is_named_with_the_pip_command(nlp, tmp_path, monkeypatch):
@@ -231,12 +225,12 @@ def test_a_missing_package_is_named_with_the_pip_command(nlp, tmp_path, monkeypa
     assert OpenVino.package == "openvino"
 
 
-def test_other_pooling_than_the_mean_is_refused(bert):
-    nlp = make_nlp(bert, initialize=False)
+def test_other_pooling_than_the_mean_is_refused(tiny_bert):
+    nlp = make_nlp(tiny_bert, initialize=False)
     pooling = {"@layers": "reduce_last.v1"}
     tok2vec = {"@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0, "pooling": pooling}
     tagger = nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec}})
     tagger.add_label("A")
     nlp.initialize()
     with pytest.raises(ValueError, match="IE-E531.*tagger.*reduce_last"):
-        find_transformer(nlp)
+        find_component(nlp)

@@ -11,21 +11,7 @@ from thinc.api import Adam
 from spacy_llm_ie.compress.distil import Settings, distil
 from spacy_llm_ie.compress.hidden import add_hidden_states, remove_hidden_states
 from tests.compress.students import make_config, write_texts
-from tests.contract.test_components import GOLD, TEXTS, answers, cnn_pipeline, make_examples, train, trf_pipeline
-from tests.util import make_tiny_bert
-
-
-@pytest.fixture(scope="module")
-def tiny_bert(tmp_path_factory):
-    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture(scope="module")
-def teacher(tiny_bert):
-    spacy.util.fix_random_seed(0)
-    nlp = trf_pipeline("ie_ner", tiny_bert)
-    train(nlp, steps=40, rate=0.003)
-    return nlp
+from tests.contract.test_components import GOLD, TEXTS, answers, cnn_pipeline, make_examples, train
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """A student that starts from layers and heads of its teacher."""
 
+import copy
+
 import numpy
 import pytest
 import spacy
@@ -8,24 +10,11 @@ from spacy.tokens import DocBin
 from spacy.util import load_config
 
 from spacy_llm_ie.compress.distil import Settings, distil
+from spacy_llm_ie.compress.parts import keep_layers
 from spacy_llm_ie.compress.start import choose_layers, copy_heads, take_layers
 from spacy_llm_ie.compress.teachers import plan_teaching
 from tests.compress.students import write_texts
 from tests.contract.test_components import FACTORIES, GOLD, TEXTS, answers, cnn_pipeline, make_examples, train, trf_pipeline
-from tests.util import make_tiny_bert
-
-
-@pytest.fixture(scope="module")
-def tiny_bert(tmp_path_factory):
-    return make_tiny_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture(scope="module")
-def teacher(tiny_bert):
-    spacy.util.fix_random_seed(0)
-    nlp = trf_pipeline("ie_ner", tiny_bert)
-    train(nlp, steps=40, rate=0.003)
-    return nlp
 
 
 def make_student(teacher, layers, name="ie_ner"):
@@ -44,6 +33,15 @@ def make_student(teacher, layers, name="ie_ner"):
 )
 def test_layers_are_chosen_by_number_or_spaced_evenly(wanted, available, expected):
     assert choose_layers(wanted, available) == expected
+
+
+def test_layers_of_a_pruned_transformer_keep_the_heads_that_they_have(teacher):
+    transformer = copy.deepcopy(teacher.get_pipe("transformer").model.transformer)
+    transformer.prune_heads({1: [0, 2]})
+    keep_layers(transformer, [1])
+    assert transformer.config.pruned_heads == {0: [0, 2]}
+    again = type(transformer)(transformer.config)
+    again.load_state_dict(transformer.state_dict())  # raises if a shape differs
 
 
 @pytest.mark.parametrize("wanted", [[], [7], [0, 6], [2, 1], [1, 1], [-1, 2]])

@@ -14,6 +14,7 @@ ORDER = [
     "about",
     "errors",
     "types",
+    "forks",
     "shim",
     "facts",
     "aligned",
