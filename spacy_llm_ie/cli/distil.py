@@ -11,8 +11,9 @@ from thinc.api import Config
 from wasabi import msg
 
 from ..compress.distil import Distilled, Settings, distil, score_on_dev
+from ..compress.measure import folder_size
 from ..errors import Errors
-from .evaluate import TASKS
+from ..tasks import TASKS
 
 
 def distil_cli(
@@ -113,11 +114,6 @@ def distil_pipeline(
     _print_scores(scores, [sum(folder_size(nlp.path) for nlp in pipelines), folder_size(best)])
     msg.good(f"Student: {best}")
     return scores
-
-
-def folder_size(path: Path) -> int:
-    """RETURNS (int): Bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
 
 
 def _print_plans(done: Distilled, paths: List[str]) -> None:
