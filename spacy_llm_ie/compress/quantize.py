@@ -5,16 +5,26 @@ Weights are quantised symmetrically, each output column of a matrix and each row
 with the zero point at 0). How the products are calculated is the runtime's affair, or part of the graph: see `quantize_products`.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy
 from numpy import ndarray
 
 from ..errors import Errors
 
+# Where ONNX Runtime keeps what ONNX itself does not have.
+MICROSOFT = "com.microsoft"
 # Smaller tables (positions, segments) stay as they are.
 LEAST_TABLE = 1024
 LARGEST = 127
+
+
+class RoundedRows(NamedTuple):
+    """Names in a graph: rows as whole numbers (uint8, 128 is zero), a column of their scales, their shape but for the last axis."""
+
+    values: str
+    scale: str
+    shape: str
 
 
 def quantize_weights(weights: bytes) -> bytes:
@@ -51,20 +61,24 @@ def quantize_products(weights: bytes) -> bytes:
     graph = Graph(weights)
     graph.constant("largest", numpy.float32(LARGEST))
     graph.constant("least", numpy.float32(1e-12))
+    graph.constant("one", numpy.float32(1))
     # Unsigned numbers with 128 for zero: those the processor multiplies quickly.
-    graph.constant("middle", numpy.float32(128))
     graph.constant("zero", numpy.uint8(128))
-    rounded: Dict[str, Tuple[str, str]] = {}
+    graph.use(MICROSOFT)
+    rounded: Dict[str, RoundedRows] = {}
     for node in graph.take_products():
         source, output = node.input[0], node.output[0]
-        if source not in rounded:
-            rounded[source] = _round_rows(graph, source)
-        values, scale = rounded[source]
         name = graph.store_matrix(node.input[1])
-        product = graph.add("MatMulInteger", [values, f"{name}_int8", "zero"], f"{output}_int32")
-        product = graph.add("Cast", [product], f"{output}_float", to=graph.onnx.TensorProto.FLOAT)
-        product = graph.add("Mul", [product, f"{name}_scale"], f"{output}_columns")
-        graph.add("Mul", [product, scale], output)
+        height, width = graph.tensors[f"{name}_int8"].dims
+        if source not in rounded:
+            rounded[source] = _round_rows(graph, source, height)
+        rows = rounded[source]
+        inputs = [rows.values, f"{name}_int8", "one", f"{name}_scale", "zero"]
+        product = graph.add("MatMulIntegerToFloat", inputs, f"{output}_columns", domain=MICROSOFT)
+        product = graph.add("Mul", [product, rows.scale], f"{output}_rows")
+        graph.constant(f"{output}_width", numpy.array([width], dtype="int64"))
+        shape = graph.add("Concat", [rows.shape, f"{output}_width"], f"{output}_shape", axis=0)
+        graph.add("Reshape", [product, shape], output)
     _quantize_tables(graph)
     return graph.to_bytes()
 
@@ -129,6 +143,10 @@ class Graph:
         self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], **settings))
         return output
 
+    def use(self, domain: str) -> None:
+        """Allow nodes of another domain."""
+        self.model.opset_import.append(self.onnx.helper.make_opsetid(domain, 1))
+
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The model, without tensors that no node uses."""
         graph = self.model.graph
@@ -140,14 +158,18 @@ class Graph:
         return self.model.SerializeToString()
 
 
-def _round_rows(graph: Graph, source: str) -> Tuple[str, str]:
-    """Quantise rows of activations. RETURNS (Tuple[str, str]): Names of the numbers (uint8, 128 is zero) and of the scales."""
-    size = graph.add("ReduceMax", [graph.add("Abs", [source], f"{source}_abs")], f"{source}_max", axes=[-1], keepdims=1)
+def _round_rows(graph: Graph, source: str, width: int) -> RoundedRows:
+    """Quantise rows of activations. width (int): Numbers in a row."""
+    graph.constant(f"{source}_row", numpy.array([-1, width], dtype="int64"))
+    rows = graph.add("Reshape", [source, f"{source}_row"], f"{source}_rows")
+    size = graph.add("ReduceMax", [graph.add("Abs", [rows], f"{source}_abs")], f"{source}_max", axes=[-1], keepdims=0)
     size = graph.add("Max", [size, "least"], f"{source}_size")
     scale = graph.add("Div", [size, "largest"], f"{source}_scale")
-    rounded = graph.add("Round", [graph.add("Div", [source, scale], f"{source}_divided")], f"{source}_rounded")
-    shifted = graph.add("Add", [rounded, "middle"], f"{source}_shifted")
-    return graph.add("Cast", [shifted], f"{source}_uint8", to=graph.onnx.TensorProto.UINT8), scale
+    zeros = graph.add("Expand", ["zero", graph.add("Shape", [scale], f"{source}_count")], f"{source}_zeros")
+    values = graph.add("QuantizeLinear", [rows, scale, zeros], f"{source}_uint8", axis=0)
+    graph.constant("last", numpy.array([-1], dtype="int64"))
+    column = graph.add("Unsqueeze", [scale, "last"], f"{source}_column")
+    return RoundedRows(values, column, graph.add("Shape", [source], f"{source}_shape", end=-1))
 
 
 def _quantize_tables(graph: Graph) -> None:
