@@ -97,7 +97,9 @@ def make_runners(pipelines, texts):
                 sum(f(p["attention_mask"]) for p in passes) for f in (lambda mask: mask.sum(), lambda mask: mask.size)
             )
             print(f"{name}: {len(passes)} passes, {1 - real / whole:.1%} of their pieces are padding")
-            runners[f"{name}, bare encoder"] = lambda runtime=runtime, passes=passes: [runtime.run(p)[0, 0, 0] for p in passes]
+            runners[f"{name}, bare encoder"] = lambda runtime=runtime, passes=passes: list(
+                runtime.each(lambda inputs: runtime.run(inputs)[0, 0, 0], passes)
+            )
     return runners
 
 

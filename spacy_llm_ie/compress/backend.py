@@ -103,5 +103,5 @@ def save_compiled(nlp: Language, name: str, compiled: Model, output: Path, keep_
 def _compiled_block(block: Dict[str, Any], compiled: CompiledTransformer) -> Dict[str, Any]:
     keys: List[str] = ["get_spans"]
     settings = {"backend": compiled.backend, "precision": compiled.precision}
-    limits = {"threads": compiled.threads, "max_pieces": compiled.max_pieces}
+    limits = {key: getattr(compiled, key) for key in ("threads", "max_pieces", "pass_threads")}
     return {"@architectures": ARCHITECTURE, **settings, **limits, **{key: block[key] for key in keys}}

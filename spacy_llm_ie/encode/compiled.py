@@ -27,7 +27,7 @@ from .batches import plan_passes
 from .runtimes import RUNTIMES, Runtime
 from .windows import Windows, cut_docs
 
-MAX_PIECES = 4096
+MAX_PIECES = 512
 # A pass costs little to start here, so that rows of nearly the same length can go together, with 5% of padding or less.
 FEW_PIECES = 128
 FULL_ENOUGH = 0.93
@@ -87,14 +87,14 @@ class CompiledShim(Shim):
         self.weights, self.tokenizer, self.settings = weights, tokenizer, dict(settings)
         self._runtime = (0, None)
 
-    def runtime(self, backend: str, precision: str, threads: int) -> Runtime:
+    def runtime(self, backend: str, precision: str, *threads: int) -> Runtime:
         """RETURNS (Runtime): The program that runs the encoder in this process."""
         process, runtime = self._runtime
         if runtime is not None and process != os.getpid():
             LEFT_BY_PARENT.append(runtime)
             runtime = None
         if runtime is None:
-            runtime = RUNTIMES[backend](self.weights, precision, threads)
+            runtime = RUNTIMES[backend](self.weights, precision, *threads)
             self._runtime = (os.getpid(), runtime)
         return runtime
 
@@ -129,11 +129,13 @@ class CompiledShim(Shim):
 class CompiledTransformer(Model):
     """The model of a `transformer` component whose encoder was exported. See `build_compiled_transformer_v1`."""
 
-    def __init__(self, get_spans: Callable, backend: str, precision: str, threads: int, max_pieces: int) -> None:
+    def __init__(
+        self, get_spans: Callable, backend: str, precision: str, threads: int, max_pieces: int, pass_threads: int
+    ) -> None:
         super().__init__("transformer", forward, init=init, shims=[CompiledShim()], dims={"nO": None})
         # Not in attrs, which the saved model would override: the config of the one who runs it decides.
         self.get_spans, self.backend, self.precision = get_spans, backend, precision
-        self.threads, self.max_pieces = threads, max_pieces
+        self.threads, self.max_pieces, self.pass_threads = threads, max_pieces, pass_threads
         self._frame: Tuple[Any, Optional[Frame]] = (None, None)
 
     @property
@@ -153,7 +155,7 @@ class CompiledTransformer(Model):
     @property
     def runtime(self) -> Runtime:
         """The program that runs the encoder. RAISES (ImportError): If it is not installed (E521)."""
-        return self.shims[0].runtime(self.backend, self.precision, self.threads)
+        return self.shims[0].runtime(self.backend, self.precision, self.threads, self.pass_threads)
 
 
 def init(model: CompiledTransformer, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
@@ -195,26 +197,19 @@ def encode_windows(runtime: Runtime, frame: Frame, windows: Windows, max_pieces:
     """
     ids, begin, end = lay_out(windows.pieces, windows.rows, windows.lifted, windows.size)
     lengths = row_lengths(frame, begin, end)
+    passes = plan_passes(lengths, max_pieces, FEW_PIECES, FULL_ENOUGH)
+
+    def read(rows: Ints1d) -> ndarray:
+        input_ids, types, sizes = fill_rows(frame, ids, begin[rows], end[rows])
+        mask = mask_of(sizes, input_ids.shape[1])
+        return runtime.run({"input_ids": input_ids, "attention_mask": mask.astype("int64"), "token_type_ids": types})[mask]
+
+    flat = numpy.concatenate(list(runtime.each(read, passes)))
+    order = numpy.concatenate(passes)
     offsets = numpy.empty_like(lengths)
-    flat: Optional[ndarray] = None
-    done = 0
-    for rows in plan_passes(lengths, max_pieces, FEW_PIECES, FULL_ENOUGH):
-        output, mask = _run_rows(runtime, frame, ids, begin[rows], end[rows])
-        if flat is None:
-            flat = numpy.empty((int(lengths.sum()), output.shape[-1]), dtype="float32")
-        offsets[rows] = done + numpy.cumsum(lengths[rows]) - lengths[rows]
-        count = int(lengths[rows].sum())
-        flat[done : done + count] = output.reshape(-1, output.shape[-1]) if count == mask.size else output[mask]
-        done += count
+    offsets[order] = numpy.cumsum(lengths[order]) - lengths[order]
     target, counts = align_tokens(frame, windows.pieces, windows.rows, begin, end, offsets)
     return mean_over(flat, target, counts)
-
-
-def _run_rows(runtime: Runtime, frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> Tuple[ndarray, ndarray]:
-    input_ids, types, lengths = fill_rows(frame, ids, begin, end)
-    mask = mask_of(lengths, input_ids.shape[1])
-    inputs = {"input_ids": input_ids, "attention_mask": mask.astype("int64"), "token_type_ids": types}
-    return runtime.run(inputs), mask
 
 
 def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
@@ -240,19 +235,26 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
 
 
 def build_compiled_transformer_v1(
-    get_spans: Callable, backend: str, precision: str, threads: int = 0, max_pieces: int = MAX_PIECES
+    get_spans: Callable,
+    backend: str,
+    precision: str,
+    threads: int = 0,
+    max_pieces: int = MAX_PIECES,
+    pass_threads: int = 1,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """Build the model of a `transformer` component whose encoder was exported by `python -m spacy ie compress`.
 
     get_spans (Callable): How documents are cut into windows; as the pipeline was trained.
     backend (str): "onnxruntime" or "openvino", the program that runs the encoder.
     precision (str): "float32", "bfloat16" (openvino) or "int8".
-    threads (int): Threads for one pass; 0: one for each processor that the process may use, or OMP_NUM_THREADS.
+    threads (int): Threads that run passes; 0: one for each processor that the process may use, or OMP_NUM_THREADS.
     max_pieces (int): Most word pieces, padding included, in one pass. Bounds the memory.
+    pass_threads (int): How many of the threads share one pass. With 1, as many passes run side by side as there are threads, which
+        is quickest for many texts and for long ones; more make a single short text quicker, if the encoder is large.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model. It cannot be trained.
     RAISES (ValueError): If the backend or the precision is not known (E520).
     """
     if backend not in RUNTIMES or precision not in RUNTIMES[backend].precisions:
         known = ", ".join(f"{name} ({', '.join(runtime.precisions)})" for name, runtime in RUNTIMES.items())
         raise ValueError(Errors.E520.format(backend=backend, precision=precision, known=known))
-    return CompiledTransformer(get_spans, backend, precision, threads, max_pieces)
+    return CompiledTransformer(get_spans, backend, precision, threads, max_pieces, pass_threads)

@@ -1,10 +1,15 @@
-"""Programs that run an exported encoder. Each is an extra: imported where it is used, with an error that names the pip command."""
+"""Programs that run an exported encoder. Each is an extra: imported where it is used, with an error that names the pip command.
+
+Passes run side by side, each in one thread: sharing out a single pass costs a third of the time for waiting at each operation.
+"""
 
 import importlib
 import importlib.util
 import io
+import threading
 import warnings
-from typing import Any, Dict, List, Type
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Type, TypeVar
 
 from numpy import ndarray
 
@@ -12,30 +17,49 @@ from ..errors import Errors, Warnings
 from .processor import count_cores, has_bfloat16
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 class Runtime:
     """Runs one encoder. Subclasses import what they need when they are made.
 
     weights (bytes): The encoder as ONNX.
-    threads (int): Threads for one pass; 0 for what the machine has.
+    precision (str): One of `precisions`.
+    threads (int): How many threads run passes; 0 for one for each processor that the process may use.
+    pass_threads (int): How many of them share one pass, which helps where single texts are sent to a large encoder.
     """
 
     name: str
     package: str
     precisions: Dict[str, str]
 
-    def __init__(self, weights: bytes, precision: str, threads: int) -> None:
-        self.inputs: List[str] = []
+    def __init__(self, weights: bytes, precision: str, threads: int = 0, pass_threads: int = 1) -> None:
+        threads = threads or count_cores()
+        self.pass_threads = min(pass_threads, threads)
+        self.workers = threads // self.pass_threads
+        self._pool: Optional[ThreadPoolExecutor] = None
+        self.inputs = self.load(weights, precision)
+
+    def load(self, weights: bytes, precision: str) -> List[str]:
+        """Make what runs the encoder. RETURNS (List[str]): Those of `INPUTS` that it takes."""
         raise NotImplementedError
 
     def run(self, inputs: Dict[str, ndarray]) -> ndarray:
-        """Run the encoder over rows of one length.
+        """Run the encoder over rows of one length. Several threads may do that at once.
 
-        inputs (Dict[str, ndarray]): Those of `INPUTS` that the encoder takes, as int64. Shape of each: (R, P).
-        RETURNS (ndarray): The vectors of the last layer, as float32. Shape: (R, P, D).
+        inputs (Dict[str, ndarray]): `INPUTS`, as int64. Shape of each: (R, P).
+        RETURNS (ndarray): The vectors of the last layer, as float32. Shape: (R, P, D); until the next run in this thread.
         """
         raise NotImplementedError
+
+    def each(self, function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[ResultT]:
+        """Call a function that runs a pass, in as many threads as there are for that. YIELDS: What it returns, in order."""
+        if self.workers == 1 or len(items) < 2:
+            return map(function, items)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=self.name)
+        return self._pool.map(function, items)
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -58,17 +82,18 @@ class OnnxRuntime(Runtime):
     package = "onnxruntime"
     precisions = {"float32": "float32", "int8": "int8"}
 
-    def __init__(self, weights: bytes, precision: str, threads: int) -> None:
+    def load(self, weights: bytes, precision: str) -> List[str]:
+        """As `Runtime.load`."""
         package = self.load_package()
         options = package.SessionOptions()
-        options.intra_op_num_threads = threads or count_cores()
+        options.intra_op_num_threads = self.pass_threads
         # Threads that wait by spinning take the processor from whoever runs beside them, such as the rest of the pipeline.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Memory that is kept for the longest batch so far would stay taken for good.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         self.session = package.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-        self.inputs = [item.name for item in self.session.get_inputs()]
+        return [item.name for item in self.session.get_inputs()]
 
     def run(self, inputs: Dict[str, ndarray]) -> ndarray:
         """As `Runtime.run`."""
@@ -82,7 +107,8 @@ class OpenVino(Runtime):
     package = "openvino"
     precisions = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}
 
-    def __init__(self, weights: bytes, precision: str, threads: int) -> None:
+    def load(self, weights: bytes, precision: str) -> List[str]:
+        """As `Runtime.load`."""
         package = self.load_package()
         core = package.Core()
         hint = self.precisions[precision]
@@ -92,17 +118,19 @@ class OpenVino(Runtime):
                 warnings.warn(Warnings.W520, stacklevel=2)
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
-            "INFERENCE_NUM_THREADS": threads or count_cores(),
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.workers * self.pass_threads,
+            "NUM_STREAMS": self.workers,
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = core.compile_model(core.read_model(io.BytesIO(weights)), "CPU", settings)
-        self.inputs = [item.get_any_name() for item in compiled.inputs]
-        self.request = compiled.create_infer_request()
+        self.compiled = core.compile_model(core.read_model(io.BytesIO(weights)), "CPU", settings)
+        self.mine = threading.local()  # a request serves one thread at a time
+        return [item.get_any_name() for item in self.compiled.inputs]
 
     def run(self, inputs: Dict[str, ndarray]) -> ndarray:
-        """As `Runtime.run`. The next run overwrites what this one gave."""
-        result = self.request.infer({name: inputs[name] for name in self.inputs}, share_inputs=True)
+        """As `Runtime.run`."""
+        if not hasattr(self.mine, "request"):
+            self.mine.request = self.compiled.create_infer_request()
+        result = self.mine.request.infer({name: inputs[name] for name in self.inputs}, share_inputs=True)
         return result[0]
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import importlib.util
+from threading import Barrier
 
 import numpy
 import pytest
@@ -99,6 +100,27 @@ def test_an_int8_answer_does_not_depend_on_the_batch():
     given = inputs_of(6, 20, ("input_ids", "attention_mask"))
     alone = session.run({name: value[2:3] for name, value in given.items()})
     assert numpy.abs(session.run(given)[2:3] - alone).max() < 1e-5
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_passes_run_side_by_side_and_come_back_in_order(runtime):
+    torch.manual_seed(0)
+    encoder = BertModel(BertConfig(hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL)).eval()
+    weights = export_onnx(encoder, False)
+    given = [inputs_of(rows, 7, ("input_ids", "attention_mask")) for rows in range(1, 9)]
+    alone = RUNTIMES[runtime](weights, "float32", 1)
+    expected = [alone.run(inputs).copy() for inputs in given]
+    for threads, shared, workers in ((2, 1, 2), (2, 2, 1), (4, 2, 2), (1, 8, 1)):
+        session, all_at_once = RUNTIMES[runtime](weights, "float32", threads, shared), Barrier(workers)
+        assert session.workers == workers
+
+        def read(number, session=session, all_at_once=all_at_once):
+            if number < session.workers:
+                all_at_once.wait(10)  # breaks if they do not run at the same time
+            return session.run(given[number]).copy()
+
+        found = list(session.each(read, range(len(given))))
+        assert all(numpy.abs(a - b).max() < 1e-5 for a, b in zip(found, expected))
 
 
 def test_rounding_to_int8_has_a_scale_for_each_column_or_row():
