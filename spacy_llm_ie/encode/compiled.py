@@ -8,6 +8,7 @@ import os
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy
@@ -34,6 +35,8 @@ FULL_ENOUGH = 0.93
 NO_PIECES = WordpieceBatch.empty()
 # What a forked process has of its parent's runtimes. Their threads are not there, and freeing one would wait for them for ever.
 LEFT_BY_PARENT: List[Runtime] = []
+# Two threads that both need the same runtime make one.
+MAKING = Lock()
 
 
 class TokenBatch(FullTransformerBatch):
@@ -89,14 +92,15 @@ class CompiledShim(Shim):
 
     def runtime(self, backend: str, precision: str, *threads: int) -> Runtime:
         """RETURNS (Runtime): The program that runs the encoder in this process."""
-        process, runtime = self._runtime
-        if runtime is not None and process != os.getpid():
-            LEFT_BY_PARENT.append(runtime)
-            runtime = None
-        if runtime is None:
-            runtime = RUNTIMES[backend](self.weights, precision, *threads)
-            self._runtime = (os.getpid(), runtime)
-        return runtime
+        with MAKING:
+            process, runtime = self._runtime
+            if runtime is not None and process != os.getpid():
+                LEFT_BY_PARENT.append(runtime)
+                runtime = None
+            if runtime is None:
+                runtime = RUNTIMES[backend](self.weights, precision, *threads)
+                self._runtime = (os.getpid(), runtime)
+            return runtime
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): What `from_bytes` reads: the ONNX model, the files of the tokenizer, settings."""

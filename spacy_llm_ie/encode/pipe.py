@@ -1,7 +1,8 @@
-"""The component that a compressed pipeline has in the place of `transformer`: it encodes a batch while the one before is read."""
+"""The component that a compressed pipeline has in the place of `transformer`: it encodes batches while others are read."""
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Deque, Iterable, Iterator, List, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -14,11 +15,13 @@ from spacy_transformers.pipeline_component import install_extensions
 from spacy_transformers.util import batch_by_length
 from thinc.api import Model
 
+# Batches that are encoded while the other components read one: while the pieces of one are counted, the other fills the processor.
+AHEAD = 2
 EncodedT = List[Tuple[List[Doc], FullTransformerBatch]]
 
 
 class EncoderPipe(Transformer):
-    """As spacy-transformers' component, but `pipe` runs the encoder in a thread, one batch ahead of the other components.
+    """As spacy-transformers' component, but `pipe` runs the encoder in threads, two batches ahead of the other components.
 
     See `make_encoder`.
     """
@@ -39,7 +42,7 @@ class EncoderPipe(Transformer):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Encode documents.
 
-        stream (Iterable[Doc]): The documents. One batch more than is given back is taken from it.
+        stream (Iterable[Doc]): The documents. Two batches more than are given back are taken from it.
         batch_size (int): Documents in a batch.
         YIELDS (Doc): The documents, in order, with `doc._.trf_data`.
         """
@@ -47,16 +50,15 @@ class EncoderPipe(Transformer):
             yield from super().pipe(stream, batch_size=batch_size)
             return
         install_extensions()
-        with ThreadPoolExecutor(1, thread_name_prefix=self.name) as worker:
-            waiting: Optional[Tuple[List[Doc], Future]] = None
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix=self.name) as workers:
+            waiting: Deque[Tuple[List[Doc], Future]] = deque()
             for batch in minibatch(stream, batch_size):
                 docs = list(batch)
-                encoding = worker.submit(self._encode, docs)
-                if waiting is not None:
-                    yield from self._finish(*waiting)
-                waiting = (docs, encoding)
-            if waiting is not None:
-                yield from self._finish(*waiting)
+                waiting.append((docs, workers.submit(self._encode, docs)))
+                if len(waiting) > AHEAD:
+                    yield from self._finish(*waiting.popleft())
+            while waiting:
+                yield from self._finish(*waiting.popleft())
 
     def _encode(self, docs: List[Doc]) -> EncodedT:
         groups = batch_by_length(docs, self.cfg["max_batch_items"])
@@ -97,7 +99,7 @@ def make_encoder(
     model (Model[List[Doc], FullTransformerBatch]): `@architectures = "spacy-llm-ie.CompiledTransformer.v1"`.
     set_extra_annotations (Callable): Called with each batch of documents and its vectors.
     max_batch_items (int): Most tokens in a part of a batch, padding included.
-    ahead (bool): Encode the next batch in a thread while the other components read this one. `nlp.pipe` then takes one batch more
+    ahead (bool): Encode the next batches in threads while the other components read this one. `nlp.pipe` then takes two batches more
         from its stream before it gives back the first document; for streams that wait for each answer set it to false.
     RETURNS (EncoderPipe): The component.
     """

@@ -1,6 +1,8 @@
 """What the processor has to offer."""
 
+import contextlib
 import os
+from typing import Iterator
 
 import torch
 
@@ -17,3 +19,21 @@ def count_cores() -> int:
     """Processors that this process may use, or fewer if OMP_NUM_THREADS or `torch.set_num_threads` says so. RETURNS (int): >= 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(allowed, torch.get_num_threads()))
+
+
+@contextlib.contextmanager
+def one_thread(when: bool = True) -> Iterator[None]:
+    """Let torch compute in this thread alone while the context lasts, which is quicker for small operations: others are waited
+    for at each one, and take the processor from whoever else computes.
+
+    when (bool): False: change nothing.
+    """
+    threads = torch.get_num_threads()
+    if not when or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

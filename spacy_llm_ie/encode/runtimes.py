@@ -11,6 +11,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Type, TypeVar
 
+import numpy
 from numpy import ndarray
 
 from ..errors import Errors, Warnings
@@ -40,6 +41,10 @@ class Runtime:
         self.workers = threads // self.pass_threads
         self._pool: Optional[ThreadPoolExecutor] = None
         self.inputs = self.load(weights, precision)
+        # What a library sets up at its first use is not safe in several threads: OpenVINO's two first ones wait for each other for
+        # ever, one with Python's lock, the other with that of its table of types.
+        first = numpy.ones((1, 1), dtype="int64")
+        self.run({name: first for name in INPUTS} | {"token_type_ids": 0 * first})
 
     def load(self, weights: bytes, precision: str) -> List[str]:
         """Make what runs the encoder. RETURNS (List[str]): Those of `INPUTS` that it takes."""

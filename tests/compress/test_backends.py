@@ -2,6 +2,8 @@
 
 import builtins
 import importlib.util
+import subprocess
+import sys
 from threading import Barrier
 
 import numpy
@@ -121,6 +123,37 @@ def test_passes_run_side_by_side_and_come_back_in_order(runtime):
 
         found = list(session.each(read, range(len(given))))
         assert all(numpy.abs(a - b).max() < 1e-5 for a, b in zip(found, expected))
+
+
+FIRST_RUNS = """
+import sys
+from threading import Barrier, Thread
+import numpy
+from spacy_llm_ie.encode.runtimes import RUNTIMES
+
+session, all_at_once = RUNTIMES[sys.argv[1]](open(sys.argv[2], "rb").read(), "float32", 2), Barrier(8)
+given = {name: numpy.ones((1, 2), dtype="int64") for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+def run():
+    if sys.argv[1] == "openvino":  # what else takes time before the first run
+        session.mine.request = session.compiled.create_infer_request()
+    all_at_once.wait(10)
+    session.run(given)
+
+threads = [Thread(target=run) for _ in range(8)]
+sys.setswitchinterval(1e-6)
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_first_runs_may_be_at_the_same_time(tmp_path, runtime):
+    encoder = BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, intermediate_size=64, **SMALL)).eval()
+    (tmp_path / "encoder.onnx").write_bytes(export_onnx(encoder, False))
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_RUNS, runtime, str(tmp_path / "encoder.onnx")]
+    for _ in range(2):
+        subprocess.run(command, check=True, timeout=60)
 
 
 def test_rounding_to_int8_has_a_scale_for_each_column_or_row():
