@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 import safetensors.torch
 import torch
-from thinc.api import Model, PyTorchShim, xp2torch
+from thinc.api import ArgsKwargs, Model, PyTorchShim, xp2torch
 
 from . import forks  # noqa: F401  forked processes must not wait for threads
 
@@ -42,6 +42,18 @@ class ModuleShim(PyTorchShim):
         device = self.device
         self._model = self.make(**settings).to(device)
         return self._model
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        """As thinc's, which turns training off and on again for each call, a walk over all parts of the module; here the module
+        stays ready for prediction until `begin_update`.
+
+        inputs (ArgsKwargs): For the module.
+        RETURNS (Any): What the module returns, without gradients.
+        """
+        if self._model.training:
+            self._model.eval()
+        with torch.no_grad():
+            return self._model(*inputs.args, **inputs.kwargs)
 
     def _from_bytes(self, _: Any, data: bytes, device: torch.device) -> Optional[torch.nn.Module]:
         if not data:

@@ -99,8 +99,8 @@ def make_encoder(
     model (Model[List[Doc], FullTransformerBatch]): `@architectures = "spacy-llm-ie.CompiledTransformer.v1"`.
     set_extra_annotations (Callable): Called with each batch of documents and its vectors.
     max_batch_items (int): Most tokens in a part of a batch, padding included.
-    ahead (bool): Encode the next batches in threads while the other components read this one. `nlp.pipe` then takes two batches more
-        from its stream before it gives back the first document; for streams that wait for each answer set it to false.
+    ahead (bool): Encode the next batches in threads while the other components read this one. `nlp.pipe` then takes two batches
+        more from its stream before it gives back the first document; for streams that wait for each answer set it to false.
     RETURNS (EncoderPipe): The component.
     """
     return EncoderPipe(nlp.vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items, ahead=ahead)

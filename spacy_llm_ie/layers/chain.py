@@ -15,6 +15,9 @@ import numpy
 from numpy import ndarray
 
 NEG_INF = -numpy.inf
+# Products of matrices of more multiplications OpenBLAS shares out to threads, which then turn round for milliseconds waiting for
+# the next one, and take the processor from whoever could use it.
+ALONE = 2**18
 
 
 class Potentials(NamedTuple):
@@ -74,12 +77,15 @@ def forward_backward(p: Potentials) -> Messages:
     inbound = numpy.empty((2, B, T, K))
     scales[:, :, 0] = entry.max(axis=2, initial=-1e300)
     state = numpy.exp(entry - scales[:, :, :1])
+    parts = [slice(i, i + max(ALONE // K**2, 1)) for i in range(0, B, max(ALONE // K**2, 1))]
+    raw = numpy.empty_like(state)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         for t in range(T):
             if t:
-                state = state @ step
-                total = state.sum(axis=2, keepdims=True)
-                state = numpy.divide(state, total, out=numpy.zeros_like(state), where=total > 0)
+                for part in parts:
+                    numpy.matmul(state[:, part], step, out=raw[:, part])
+                total = raw.sum(axis=2, keepdims=True)
+                state = numpy.divide(raw, total, out=numpy.zeros_like(state), where=total > 0)
                 scales[:, :, t] = numpy.log(total[:, :, 0]) + top
             inbound[:, :, t] = state
             state = state * weights[:, :, t]

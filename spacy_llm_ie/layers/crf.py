@@ -5,6 +5,7 @@ in the loss and in decoding. Gradients are the exact ones (expected counts), com
 over positions, so that memory stays linear in length.
 """
 
+from functools import lru_cache
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
@@ -150,13 +151,20 @@ class LinearChainCRF(torch.nn.Module):
 
     def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
         """As `viterbi`, from potentials that `messages` has given already."""
-        return chain.viterbi(p, chain.transition_blocks(self.legal.cpu().numpy()))
+        legal = self.legal.cpu().numpy()
+        return chain.viterbi(p, blocks_of(legal.tobytes(), len(legal)))
 
     def n_best(self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0) -> Tuple[ndarray, ndarray]:
         """The n best legal paths, best first. RETURNS: Tags (B, n, T) and probabilities (B, n), 0 where there is no path."""
         p, messages = self.messages(emissions, lengths, temperature)
         tags, scores = chain.n_best(p, n)
         return tags, numpy.exp(scores - messages.log_z[:, None])
+
+
+@lru_cache(maxsize=32)
+def blocks_of(legal: bytes, num_tags: int) -> List[chain.Block]:
+    """`chain.transition_blocks` of a table of legal steps; finding them takes as long as a short sentence."""
+    return chain.transition_blocks(numpy.frombuffer(legal, dtype=bool).reshape(num_tags, num_tags))
 
 
 class _NegLogLikelihood(torch.autograd.Function):

@@ -76,7 +76,7 @@ class PairScorer(nn.Module):
         bounds (Tensor): First row and end of the document of each span. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
-        if self.training or not len(pairs):
+        if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS:
             return self._score(vectors, spans, pairs, bounds)
         chunks = _chunks(spans, pairs)
         scores = torch.cat([self._score_chunk(vectors, spans, pairs[rows], bounds) for rows in chunks])

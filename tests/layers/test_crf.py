@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torchcrf import CRF
 
 from spacy_llm_ie.layers import chain, spans
-from spacy_llm_ie.layers.crf import LinearChainCRF
+from spacy_llm_ie.layers.crf import LinearChainCRF, blocks_of
 from spacy_llm_ie.schemes import SCHEMES, Scheme
 
 
@@ -63,6 +63,9 @@ def blocks(request, monkeypatch):
     if request.param == "blocks":
         original = chain.transition_blocks
         monkeypatch.setattr(chain, "transition_blocks", lambda legal: original(legal, dense_up_to=0))
+    blocks_of.cache_clear()
+    yield
+    blocks_of.cache_clear()
 
 
 def lengths_for(crf):
