@@ -3,22 +3,23 @@
     python -m spacy ie compress PIPELINE int8 --dev corpus/dev.spacy --precision int8 --backend onnxruntime
     python benchmarks/speed.py PIPELINE int8 [MORE ...] [--repeats 5] [--threads 2] [--output speed.json]
 
-PIPELINE is a trained one, as `bash scripts/all` makes it; the others are what `ie compress` made of it. Measured for each, from raw text:
-words a second over the sentences of assets/newswire, milliseconds for one text of 20 words, megabytes on disk. For a compressed
-pipeline also the share of its bare encoder: the same word pieces in the same passes, without anything around them. Peers in the
-same run: the baseline, and Hugging Face's token classification pipeline around the same encoder (with a random head).
+PIPELINE is a trained one, as `bash scripts/all` makes it; the others are what `ie compress` or `ie distil` made of it. Measured for
+each, from raw text: words a second over the sentences of assets/newswire, milliseconds for one text of 20 words, megabytes on disk. For
+a compressed pipeline also the share of its bare encoder: the same word pieces in the same passes, without anything around them. Peers
+in the same run, with the same encoder: the baseline, and those of `speed_peers.py`.
 """
 
 import argparse
 import json
 import re
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
 import spacy
 import torch
-from transformers import BertForTokenClassification, TokenClassificationPipeline
+from speed_peers import make_peers
 
 from spacy_llm_ie.compress.measure import count_words, folder_size, shorten, wait_for_each
 from spacy_llm_ie.data.corpus import create_corpus_v1
@@ -26,7 +27,8 @@ from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
 
 NEWSWIRE = Path(__file__).parents[1] / "assets" / "newswire"
 BASELINE = "spacy-transformers + ner"
-HUGGING_FACE = "Hugging Face pipeline"
+# Pipelines without a transformer are also run in two processes, over more texts, since processes take a while to start.
+MANY, MANY_TIMES = ", two processes", 20
 
 
 def load_sentences(most):
@@ -61,16 +63,6 @@ def make_baseline(updates):
     return nlp
 
 
-def make_peer(nlp):
-    """Hugging Face's pipeline with the encoder of the trained pipeline and a head of as many labels as BILUO has."""
-    model = nlp.get_pipe("transformer").model
-    config = model.transformer.config
-    config.num_labels = 29
-    peer = BertForTokenClassification(config).eval()
-    peer.bert.load_state_dict(model.transformer.state_dict(), strict=False)
-    return TokenClassificationPipeline(model=peer, tokenizer=model.tokenizer, aggregation_strategy="simple", batch_size=32)
-
-
 def record_passes(nlp, texts):
     """The inputs of all passes of a compressed encoder. RETURNS: Its runtime, and them."""
     pipe = nlp.get_pipe("transformer")
@@ -84,14 +76,16 @@ def record_passes(nlp, texts):
     return runtime, passes
 
 
-def make_runners(pipelines, texts):
-    """What is timed, by name: reads all texts once."""
+def make_runners(pipelines, texts, folder):
+    """What is timed, by name: reads all texts once. Peers keep their files in the folder."""
     runners = {name: (lambda nlp=nlp: [None for _ in nlp.pipe(texts)]) for name, nlp in pipelines.items()}
-    peer = make_peer(pipelines["original"])
     longest_first = sorted(texts, key=len, reverse=True)
-    runners[HUGGING_FACE] = lambda: peer(longest_first)
+    for name, peer in make_peers(pipelines["original"], folder, texts).items():
+        runners[name] = lambda peer=peer: peer(longest_first)
     for name, nlp in pipelines.items():
-        if hasattr(nlp.get_pipe("transformer").model, "runtime"):
+        if "transformer" not in nlp.pipe_names:
+            runners[name + MANY] = lambda nlp=nlp: [None for _ in nlp.pipe(texts * MANY_TIMES, n_process=2, batch_size=512)]
+        elif hasattr(nlp.get_pipe("transformer").model, "runtime"):
             runtime, passes = record_passes(nlp, texts)
             real, whole = (
                 sum(f(p["attention_mask"]) for p in passes) for f in (lambda mask: mask.sum(), lambda mask: mask.size)
@@ -123,7 +117,8 @@ def main():
         for nlp in pipelines.values():
             nlp.batch_size = args.batch_size
     words, short = count_words(pipelines["original"], texts), shorten(pipelines["original"], texts)
-    runners = make_runners(pipelines, texts)
+    folder = tempfile.TemporaryDirectory()
+    runners = make_runners(pipelines, texts, Path(folder.name))
     seconds = {name: [] for name in runners}
     waits = {name: [] for name in pipelines}
     for turn in range(args.repeats + 1):  # the first turn warms up
@@ -136,7 +131,8 @@ def main():
             waits[name].extend(wait_for_each(nlp, short))
     sizes = {path.name: folder_size(path) / 1e6 for path in args.compressed}
     sizes["original"] = folder_size(args.original) / 1e6
-    speed = {name: words / statistics.median(found) for name, found in seconds.items()}
+    read = {name: words * (MANY_TIMES if name.endswith(MANY) else 1) for name in seconds}
+    speed = {name: read[name] / statistics.median(found) for name, found in seconds.items()}
     rows = []
     for name in speed:
         wait = statistics.median(waits[name]) * 1000 if name in waits else None

@@ -16,6 +16,7 @@ import srsly
 from numpy import ndarray
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
+from spacy_transformers.layers.trfs2arrays import forward as pool_pieces
 from thinc.api import Model
 from thinc.shims import Shim
 from thinc.types import Floats2d, Ints1d, Ragged
@@ -39,6 +40,10 @@ LEFT_BY_PARENT: List[Runtime] = []
 MAKING = Lock()
 
 
+class TokenData(TransformerData):
+    """The vectors of one document, one for each token, in the order of the tokens."""
+
+
 class TokenBatch(FullTransformerBatch):
     """The vectors of a batch of documents, one for each token.
 
@@ -59,12 +64,25 @@ class TokenBatch(FullTransformerBatch):
         datas, start = [], 0
         for size in self.sizes:
             if not size:
-                datas.append(TransformerData.empty())
+                datas.append(TokenData.empty())
                 continue
             output = ModelOutput(last_hidden_state=self.vectors[None, start : start + size])
-            datas.append(TransformerData(NO_PIECES, output, Ragged(numbers[:size], ones[:size])))
+            datas.append(TokenData(NO_PIECES, output, Ragged(numbers[:size], ones[:size])))
             start += size
         return datas
+
+
+def pass_on(node: Model, datas: List[TransformerData], is_train: bool) -> Tuple[List[Floats2d], Callable]:
+    """What `trfs2arrays` of spacy-transformers does, without the pooling where each token has one vector.
+
+    node (Model): The layer.
+    datas (List[TransformerData]): One a document.
+    is_train (bool): Whether gradients are wanted; then, and for vectors of pieces, the layer works as ever.
+    RETURNS (Tuple[List[Floats2d], Callable]): The vectors of the tokens of each document. Shape of each: (tokens, width).
+    """
+    if is_train or not all(isinstance(data, TokenData) and "last_hidden_state" in data.model_output for data in datas):
+        return pool_pieces(node, datas, is_train)
+    return [data.model_output.last_hidden_state[0] for data in datas], lambda gradients: datas
 
 
 class CompiledShim(Shim):

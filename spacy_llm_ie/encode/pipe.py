@@ -2,7 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterable, Iterator, List, Tuple
+from typing import Any, Callable, Deque, Iterable, Iterator, List, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -14,6 +14,8 @@ from spacy_transformers.data_classes import FullTransformerBatch
 from spacy_transformers.pipeline_component import install_extensions
 from spacy_transformers.util import batch_by_length
 from thinc.api import Model
+
+from .compiled import pass_on
 
 # Batches that are encoded while the other components read one: while the pieces of one are counted, the other fills the processor.
 AHEAD = 2
@@ -38,6 +40,16 @@ class EncoderPipe(Transformer):
     ) -> None:
         super().__init__(vocab, model, set_extra_annotations, name=name, max_batch_items=max_batch_items)
         self.ahead = ahead
+
+    def find_listeners(self, component: Any) -> None:
+        """As spacy-transformers' component does; layers that pool pieces are told that tokens may have one vector each.
+
+        component (Any): A component behind this one.
+        """
+        super().find_listeners(component)
+        for node in component.model.walk() if isinstance(getattr(component, "model", None), Model) else ():
+            if node.name == "trfs2arrays" and node.layers[0].name.startswith("reduce_"):
+                node._func = pass_on
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Encode documents.

@@ -10,13 +10,15 @@ import numpy
 import pytest
 import spacy
 import torch
+from spacy_transformers.data_classes import TransformerData
+from spacy_transformers.layers.trfs2arrays import forward as pool_pieces
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig
 from transformers import RobertaModel as Roberta
 
 from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.export import export_onnx
 from spacy_llm_ie.compress.quantize import quantize_products, quantize_weights, round_to_int8
-from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over
+from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over, pass_on
 from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
 from spacy_llm_ie.encode.spans import WordpieceSpans
 
@@ -289,3 +291,17 @@ def test_other_pooling_than_the_mean_is_refused(tiny_bert):
     nlp.initialize()
     with pytest.raises(ValueError, match="IE-E531.*tagger.*reduce_last"):
         find_component(nlp)
+
+
+def test_listeners_hand_on_what_is_one_vector_a_token(nlp, tmp_path):
+    small = compiled(nlp, tmp_path / "small", keep_vectors=True)
+    node = next(node for node in small.get_pipe("tagger").model.walk() if node.name == "trfs2arrays")
+    assert node._func is pass_on
+    docs = [small("The bank agreed to buy a new group."), small("It said.")]
+    datas = [doc._.trf_data for doc in docs]
+    for found, doc, pooled in zip(node.predict(datas), docs, pool_pieces(node, datas, False)[0]):
+        assert found.shape == (len(doc), 32)
+        assert numpy.array_equal(found, pooled)
+    whole = [nlp(doc.text)._.trf_data for doc in docs]  # pieces: pooled as ever
+    assert [len(array) for array in node.predict(whole)] == [len(doc) for doc in docs]
+    assert [len(array) for array in node.predict([datas[0], TransformerData.empty()])] == [len(docs[0]), 0]
