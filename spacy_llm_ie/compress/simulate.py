@@ -21,8 +21,8 @@ from ..errors import Errors
 from .importance import hooked
 from .quantize import LARGEST, LEAST_TABLE
 
-# Word pieces of a few kinds, [SEP] first, have numbers a hundred times larger than all others, which a scale for a whole layer
-# must cut off; chosen on the newswire dev set (docs/compress.md).
+# A few numbers, those of [CLS] first, are several times as large as all others; a scale for a whole layer is better without them.
+# Chosen on the newswire dev set (docs/compress.md).
 SHARE = 0.9999
 
 
@@ -34,7 +34,7 @@ def simulated_int8(transformer: nn.Module, scales: Optional[Dict[str, float]] = 
 
     transformer (nn.Module): A Hugging Face encoder. After the context it computes as before.
     scales (Optional[Dict[str, float]]): Of the inputs of its linear layers, by name, from `calibrate`; other layers, or all if
-        None, have a scale for each word piece, max|x| / 127.
+        None, have a scale for each word piece.
     """
     with contextlib.ExitStack() as stack:
         for name, module in transformer.named_modules():
@@ -50,7 +50,7 @@ def simulated_int8(transformer: nn.Module, scales: Optional[Dict[str, float]] = 
 
 
 def round_rows(values: Tensor) -> Tensor:
-    """Round each row to whole multiples of max|x| / 127, as `round_to_int8` does; the gradient is that of the values.
+    """Round each row as `round_to_int8` does, by a scale of its own; the gradient is that of the values.
 
     values (Tensor): Shape: (..., D).
     RETURNS (Tensor): The same shape, in float32.
@@ -94,7 +94,7 @@ def calibrate(model: TransformerModel, docs: Iterable[Doc], share: float = SHARE
 
 
 class _RoundRows(torch.autograd.Function):
-    """See `round_rows`. torch.fake_quantize_per_channel_affine does the same, in ten times the time or more."""
+    """See `round_rows`. torch.fake_quantize_per_channel_affine does the same, in eight times the time or more."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
