@@ -1,69 +1,192 @@
-"""Ways to quantise an encoder for ONNX Runtime and OpenVINO: error of the token vectors, and F1 on development data.
+"""Ways to quantise an encoder for ONNX Runtime and OpenVINO: error of the token vectors, F1 on development data, and time.
 
-    python benchmarks/quantization.py training/joint/model-best corpus/dev.spacy
+    python benchmarks/quantization.py training/joint/model-best corpus/dev.spacy --train corpus/train.spacy
+    python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only "float32|trained"
+    python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only trained --heads 0.58 --neurons 0.625 --pieces 9400
 
 `by word piece` is what `ie compress --precision int8` does for ONNX Runtime; `by batch` is ONNX Runtime's own dynamic quantisation
-(weights by column, activations with one scale for a batch). The error is the length of the difference from float32 as a share of the
-length of the vectors, over the tokens of the data.
+(weights by column, activations with one scale for a batch). `static` has a scale for each layer that is found on texts, those of
+--train or else of the data: ONNX Runtime's own, from the smallest and largest numbers, and ours, which cuts off the largest ones.
+`trained` are pipelines that first learned for some more steps, with the rounding (quantisation-aware) or, to compare, without it;
+after they lost heads, neurons and word pieces, if so wished.
+The error is the length of the difference from the given pipeline's float32 as a share of the length of the vectors, over the tokens
+of the data. The time is that of one pass of the encoder over the data, the best of five in alternation.
 """
 
 import argparse
+import contextlib
+import itertools
+import re
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy
 import onnx
 import spacy
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from spacy_llm_ie.compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.measure import score
+from spacy_llm_ie.compress.quantize import quantize_products
+from spacy_llm_ie.compress.recover import imitate, recover
+from spacy_llm_ie.compress.shrink import IMITATION, Removal, shrink
+from spacy_llm_ie.compress.simulate import calibrate, simulated_int8
 from spacy_llm_ie.data.corpus import create_corpus_v1
 from spacy_llm_ie.tasks import main_scores
 
+CALIBRATION_TEXTS = 200
+FORMS = ("int8, by word piece", "int8, static, ours")
 
-def quantize_by_batch(weights):
+
+class Texts(CalibrationDataReader):
+    """Batches of texts for ONNX Runtime's calibration, without padding beside the longest."""
+
+    def __init__(self, tokenizer, docs, names, size=8):
+        texts = sorted((doc.text for doc in docs), key=len)
+        batches = (
+            tokenizer(texts[i : i + size], padding=True, truncation=True, return_tensors="np")
+            for i in range(0, len(texts), size)
+        )
+        self.batches = ({name: batch[name].astype("int64") for name in names} for batch in batches)
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def convert(weights, function):
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(onnx.load_from_string(weights), str(source))
-        quantize_dynamic(source, target, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        function(source, target)
         return target.read_bytes()
+
+
+def quantize_by_batch(weights):
+    settings = {"op_types_to_quantize": ["MatMul"], "per_channel": True, "weight_type": QuantType.QInt8}
+    return convert(weights, lambda source, target: quantize_dynamic(source, target, **settings))
+
+
+def quantize_by_layer(weights, tokenizer, docs):
+    """ONNX Runtime's own static quantisation, of the products with stored matrices and of word embeddings, as in ours."""
+    graph = onnx.load_from_string(weights).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    nodes = [
+        node.name
+        for node in graph.node
+        if node.op_type == "MatMul" and node.input[1] in stored or "word_embeddings" in node.name
+    ]
+    settings = {
+        "quant_format": QuantFormat.QDQ,
+        "per_channel": True,
+        "activation_type": QuantType.QUInt8,
+        "weight_type": QuantType.QInt8,
+        "nodes_to_quantize": nodes,
+    }
+    reader = Texts(tokenizer, docs, [value.name for value in graph.input])
+    return convert(weights, lambda source, target: quantize_static(source, target, reader, **settings))
 
 
 def read_vectors(nlp, path):
     docs = [example.predicted for example in create_corpus_v1(path)(nlp)]
     with nlp.select_pipes(enable=["transformer"]):
+        begin = time.perf_counter()
         found = [doc._.trf_data.model_output.last_hidden_state[0] for doc in nlp.pipe(docs)]
-    return numpy.concatenate(found)
+        return numpy.concatenate(found), time.perf_counter() - begin
+
+
+class Ways:
+    """Pipelines and what to do with their encoder, by name; each is made when its turn comes."""
+
+    def __init__(self, args):
+        self.args = args
+        self.nlp = spacy.load(args.pipeline)
+        self.docs = [example.reference for example in create_corpus_v1(args.train or args.data)(self.nlp)][:CALIBRATION_TEXTS]
+
+    def untrained(self):
+        model = find_component(self.nlp)[1].model
+        whole = export_encoder(model, "onnxruntime", "float32")
+        yield "float32", self.nlp, lambda: whole, "float32"
+        yield "onnxruntime int8, by word piece", self.nlp, lambda: quantize_products(whole), "int8"
+        yield "onnxruntime int8, by batch", self.nlp, lambda: quantize_by_batch(whole), "int8"
+        yield (
+            "onnxruntime int8, static, its own",
+            self.nlp,
+            lambda: quantize_by_layer(whole, model.tokenizer, self.docs),
+            "int8",
+        )
+        yield "onnxruntime int8, static, ours", self.nlp, lambda: quantize_products(whole, calibrate(model, self.docs)), "int8"
+        yield "openvino bfloat16", self.nlp, lambda: whole, "bfloat16"
+        yield "openvino int8", self.nlp, lambda: export_encoder(model, "openvino", "int8"), "int8"
+
+    def trained(self):
+        forms = {"without rounding": ("float32", *FORMS), "rounding by word piece": FORMS[:1], "rounding by layer": FORMS[1:]}
+        for how, kinds in forms.items():
+            names = {form: f"trained {how}, onnxruntime {form}" for form in kinds}
+            if not self.args.quantize_aware or not any(re.search(self.args.only, name) for name in names.values()):
+                continue
+            nlp, scales = self.train(how)
+            model = find_component(nlp)[1].model
+            whole, scales = export_encoder(model, "onnxruntime", "float32"), scales or calibrate(model, self.docs)
+            exports = (partial(bytes, whole), partial(quantize_products, whole), partial(quantize_products, whole, scales))
+            for form, export in zip(("float32", *FORMS), exports):
+                if form in names:
+                    yield names[form], nlp, export, form.partition(",")[0]
+
+    def train(self, how):
+        """A pipeline after some steps. RETURNS: It, with the best weights on the development data, and its scales."""
+        args, nlp = self.args, spacy.load(self.args.pipeline)
+        train, dev = (list(create_corpus_v1(path)(nlp)) for path in (args.train, args.data))
+        shrink(nlp, self.nlp, Removal(args.heads, args.neurons, pieces=args.pieces), train, dev)
+        model = find_component(nlp)[1].model
+        scales = calibrate(model, self.docs) if how == "rounding by layer" else None
+        begin = time.process_time()
+        with contextlib.nullcontext() if how == "without rounding" else simulated_int8(model.transformer, scales):
+            update = imitate(self.nlp, weight=IMITATION)
+            found = recover(nlp, train, dev, args.quantize_aware, update=update, learn_rate=args.learn_rate, progress=True)
+        seconds = time.process_time() - begin
+        shown = ", ".join(f"{checkpoint.step}: {checkpoint.score:.3f}" for checkpoint in found)
+        print(f"# trained {how}, {seconds:.0f} CPU seconds; score on the data after steps {shown}", flush=True)
+        return nlp, scales
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--train", type=Path, help="training data: for calibration, and for --quantize-aware")
+    parser.add_argument(
+        "--quantize-aware", type=int, default=0, metavar="STEPS", help="also train for so many steps; needs --train"
+    )
+    parser.add_argument("--learn-rate", type=float, help="the highest one in these steps; default: that of the pipeline")
+    parser.add_argument("--heads", type=float, default=0.0, help="share of the heads removed before training")
+    parser.add_argument("--neurons", type=float, default=0.0, help="share of the neurons removed before training")
+    parser.add_argument("--pieces", type=int, help="word pieces that stay beside those of the training data")
+    parser.add_argument("--only", default="", help="ways whose names have this regular expression, and float32")
     args = parser.parse_args()
-    nlp = spacy.load(args.pipeline)
-    name, pipe = find_component(nlp)
-    whole = export_encoder(pipe.model, "onnxruntime", "float32")
-    ways = {
-        "float32": (whole, "onnxruntime", "float32"),
-        "onnxruntime int8, by word piece": (export_encoder(pipe.model, "onnxruntime", "int8"), "onnxruntime", "int8"),
-        "onnxruntime int8, by batch": (quantize_by_batch(whole), "onnxruntime", "int8"),
-        "openvino bfloat16": (whole, "openvino", "bfloat16"),
-        "openvino int8": (export_encoder(pipe.model, "openvino", "int8"), "openvino", "int8"),
-    }
-    exact = None
-    for way, (weights, backend, precision) in ways.items():
+    if args.quantize_aware and not args.train:
+        parser.error("--quantize-aware needs --train")
+    ways, exact, pipelines, rows = Ways(args), None, {}, {}
+    for way, nlp, export, precision in itertools.chain(ways.untrained(), ways.trained()):
+        if way != "float32" and not re.search(args.only, way):
+            continue
+        weights, backend = export(), "openvino" if way.startswith("openvino") else "onnxruntime"
+        name, pipe = find_component(nlp)
         with tempfile.TemporaryDirectory() as folder:
             compiled = compile_transformer(pipe.model, weights, backend, precision)
             save_compiled(nlp, name, compiled, Path(folder), keep_vectors=True)
-            other = spacy.load(folder)
-        vectors = read_vectors(other, args.data)
+            pipelines[way] = spacy.load(folder)
+        vectors, _ = read_vectors(pipelines[way], args.data)
         exact = vectors if exact is None else exact
         error = numpy.linalg.norm(vectors - exact) / numpy.linalg.norm(exact)
-        scores = main_scores(other, score(other, args.data))
-        shown = ", ".join(f"{task} {100 * value:.1f}" for task, value in scores.items())
-        print(f"{way}: {len(weights) / 1e6:.1f} MB, error {error:.1%}, {shown}", flush=True)
+        scores = main_scores(pipelines[way], score(pipelines[way], args.data))
+        rows[way] = [f"{len(weights) / 1e6:.1f}", f"{error:.1%}", *(f"{100 * value:.1f}" for value in scores.values())]
+        print(f"# {way}: {rows[way]}", flush=True)
+    rounds = [{way: read_vectors(nlp, args.data)[1] for way, nlp in pipelines.items()} for _ in range(5)]
+    print(f"| | encoder, MB | error of the vectors | {' | '.join(scores)} | seconds |\n| --- {'| ---: ' * (len(scores) + 3)}|")
+    for way, row in rows.items():
+        print(f"| {way} | {' | '.join(row)} | {min(seconds[way] for seconds in rounds):.2f} |")
 
 
 if __name__ == "__main__":

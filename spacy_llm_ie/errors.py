@@ -118,6 +118,7 @@ class Errors(metaclass=_Coded):
     E532 = "{path} has no documents with words, and so nothing to measure with. Give the development data of the pipeline, .spacy or .jsonl."
     E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
     E534 = "What is left of a smaller encoder is fitted to the training data, and there is none. Give it with --train, .spacy or .jsonl."
+    E535 = "With --quantize-aware the pipeline is trained for some steps more, with the rounding of int8. That needs {missing} too."
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."

@@ -51,6 +51,9 @@ def compress_cli(
         None, "--pieces", help="Keep the training data's word pieces and this many others", min=0
     ),
     steps: int = typer.Option(0, "--steps", help="Updates in which the rest learns to do without", min=0),
+    quantize_aware: bool = typer.Option(
+        False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
+    ),
     threads: int = typer.Option(0, "--threads", "-t", help="Threads of the encoder; 0: one for each processor", min=0),
     max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
     keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
@@ -65,7 +68,7 @@ def compress_cli(
         dev,
         backend=backend,
         precision=precision,
-        removal=Removal(heads, neurons, layers, pieces, steps),
+        removal=Removal(heads, neurons, layers, pieces, steps, quantize_aware),
         train=train,
         threads=threads,
         max_loss=max_loss,
@@ -95,9 +98,12 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
+    removal.check(train is not None)
+    if removal.quantize_aware and precision not in ("auto", "int8"):
+        raise ValueError(Errors.E535.format(missing=f"--precision int8 (it is {precision})"))
+    choices = list_choices(backend, "int8" if removal.quantize_aware else precision)
     nlp = spacy.load(pipeline)
     smaller = nlp if removal.is_empty else spacy.load(pipeline)
-    choices = list_choices(backend, precision)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
     for change in shrink(smaller, nlp, removal, read.get(train, []), read[dev]):
         before, after = change

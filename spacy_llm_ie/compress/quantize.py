@@ -5,7 +5,7 @@ Weights are quantised symmetrically, each output column of a matrix and each row
 with the zero point at 0). How the products are calculated is the runtime's affair, or part of the graph: see `quantize_products`.
 """
 
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy
 from numpy import ndarray
@@ -46,15 +46,17 @@ def quantize_weights(weights: bytes) -> bytes:
     return graph.to_bytes()
 
 
-def quantize_products(weights: bytes) -> bytes:
+def quantize_products(weights: bytes, scales: Optional[Dict[str, float]] = None) -> bytes:
     """Store the matrices and the embedding table as int8, and multiply in int8.
 
     Each row of activations (one word piece) is quantised when it comes, with a scale of its own: s = max|x| / 127,
     q = round(x / s), x W = s (q Wq) * scale of the column. A scale for the whole batch, as in ONNX Runtime's own dynamic
     quantisation, lets one outlier spoil all rows, and makes answers depend on what else is in the batch (Yao et al., "ZeroQuant",
-    2022, section 4.1).
+    2022, section 4.1). Training for it: `simulate`.
 
     weights (bytes): An encoder as ONNX, in float32.
+    scales (Optional[Dict[str, float]]): By name of the linear layer: one scale for all that it is ever given, from
+        `simulate.calibrate`. Layers without one: a scale for each row.
     RETURNS (bytes): The same for ONNX Runtime, about a quarter of the size.
     RAISES (ImportError): If onnx is not installed (E522).
     """
@@ -67,18 +69,12 @@ def quantize_products(weights: bytes) -> bytes:
     graph.use(MICROSOFT)
     rounded: Dict[str, RoundedRows] = {}
     for node in graph.take_products():
-        source, output = node.input[0], node.output[0]
         name = graph.store_matrix(node.input[1])
-        height, width = graph.tensors[f"{name}_int8"].dims
-        if source not in rounded:
-            rounded[source] = _round_rows(graph, source, height)
-        rows = rounded[source]
-        inputs = [rows.values, f"{name}_int8", "one", f"{name}_scale", "zero"]
-        product = graph.add("MatMulIntegerToFloat", inputs, f"{output}_columns", domain=MICROSOFT)
-        product = graph.add("Mul", [product, rows.scale], f"{output}_rows")
-        graph.constant(f"{output}_width", numpy.array([width], dtype="int64"))
-        shape = graph.add("Concat", [rows.shape, f"{output}_width"], f"{output}_shape", axis=0)
-        graph.add("Reshape", [product, shape], output)
+        scale = (scales or {}).get(layer_name(node))
+        if scale is None:
+            _multiply_rows(graph, node, name, rounded)
+        else:
+            _multiply_all(graph, node, name, scale)
     _quantize_tables(graph)
     return graph.to_bytes()
 
@@ -156,6 +152,37 @@ class Graph:
         graph.node.extend(nodes)
         graph.initializer.extend(tensors)
         return self.model.SerializeToString()
+
+
+def layer_name(node: Any) -> str:
+    """RETURNS (str): The linear layer that a product was exported from: /encoder/layer.0/query/MatMul -> layer.0.query."""
+    return ".".join(node.name.split("/")[2:-1])
+
+
+def _multiply_rows(graph: Graph, node: Any, name: str, rounded: Dict[str, RoundedRows]) -> None:
+    """Multiply rows, each with a scale of its own, with a stored matrix. rounded (Dict): By source; modified in place."""
+    source, output = node.input[0], node.output[0]
+    height, width = graph.tensors[f"{name}_int8"].dims
+    if source not in rounded:
+        rounded[source] = _round_rows(graph, source, height)
+    rows = rounded[source]
+    inputs = [rows.values, f"{name}_int8", "one", f"{name}_scale", "zero"]
+    product = graph.add("MatMulIntegerToFloat", inputs, f"{output}_columns", domain=MICROSOFT)
+    product = graph.add("Mul", [product, rows.scale], f"{output}_rows")
+    graph.constant(f"{output}_width", numpy.array([width], dtype="int64"))
+    shape = graph.add("Concat", [rows.shape, f"{output}_width"], f"{output}_shape", axis=0)
+    graph.add("Reshape", [product, shape], output)
+
+
+def _multiply_all(graph: Graph, node: Any, name: str, scale: float) -> None:
+    """Multiply with a stored matrix, the rows with a scale that is known before."""
+    source = node.input[0]
+    values = f"{source}_uint8"
+    if f"{source}_scale" not in graph.tensors:
+        graph.constant(f"{source}_scale", numpy.float32(scale))
+        graph.add("QuantizeLinear", [source, f"{source}_scale", "zero"], values)
+    inputs = [values, f"{name}_int8", f"{source}_scale", f"{name}_scale", "zero"]
+    graph.add("MatMulIntegerToFloat", inputs, node.output[0], domain=MICROSOFT)
 
 
 def _round_rows(graph: Graph, source: str, width: int) -> RoundedRows:

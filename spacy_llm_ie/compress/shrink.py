@@ -1,5 +1,6 @@
 """Everything that removes parts of a pipeline's encoder, in the order that costs least, with recovery at the end."""
 
+import contextlib
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -8,9 +9,10 @@ from spacy.training import Example
 
 from ..errors import Errors
 from .importance import measure_importance
-from .parts import Change
+from .parts import Change, find_transformer
 from .prune import prune
 from .recover import imitate, recover
+from .simulate import simulated_int8
 from .vocabulary import trim_vocabulary
 
 # Of the loss on the old vectors in recovery; chosen on the newswire dev set (docs/pruning.md).
@@ -19,13 +21,14 @@ IMITATION = 10.0
 
 @dataclass(frozen=True)
 class Removal:
-    """What to remove from an encoder.
+    """What to remove from an encoder, and how the rest learns to do without.
 
     heads (float): Share of the attention heads.
     neurons (float): Share of each layer's feed-forward neurons.
     layers (int): How many layers.
     pieces (Optional[int]): Keep the word pieces of the training data and so many others; None: all.
     steps (int): Updates in which the pipeline learns to do without, from gold annotation and from the vectors it had.
+    quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too.
     """
 
     heads: float = 0.0
@@ -33,15 +36,25 @@ class Removal:
     layers: int = 0
     pieces: Optional[int] = None
     steps: int = 0
+    quantize_aware: bool = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is removed."""
-        return not (self.heads or self.neurons or self.layers or self.pieces is not None)
+        """Whether nothing is removed, nor int8 learned."""
+        return not (self.heads or self.neurons or self.layers or self.pieces is not None or self.quantize_aware)
 
     def settings(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The settings that say something."""
         return {name: value for name, value in asdict(self).items() if value}
+
+    def check(self, has_train: bool) -> None:
+        """Raise ValueError if there is no training data (E534), or int8 is to be learned without data or steps (E535)."""
+        needed = {"--train FILE": has_train, "--steps N (200, say)": self.steps}
+        missing = [option for option, given in needed.items() if not given]
+        if self.quantize_aware and missing:
+            raise ValueError(Errors.E535.format(missing=" and ".join(missing)))
+        if not (self.is_empty or has_train):
+            raise ValueError(Errors.E534)
 
 
 def shrink(
@@ -55,12 +68,12 @@ def shrink(
     train (Sequence[Example]): Training data: its word pieces stay, what is left is fitted to it, and recovery learns from it.
     dev (Sequence[Example]): Development data, on which importance is measured and the best weights are chosen.
     RETURNS (List[Change]): Sizes before and after each step.
-    RAISES (ValueError): If something is to be removed and there is no training data (E534), or a setting is out of range (E722).
+    RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
+        steps (E535), or a setting is out of range (E722).
     """
+    removal.check(bool(train))
     if removal.is_empty:
         return []
-    if not train:
-        raise ValueError(Errors.E534)
     changes = []
     if removal.pieces is not None:
         changes.append(trim_vocabulary(nlp, (example.reference.text for example in train), extra=removal.pieces))
@@ -70,5 +83,7 @@ def shrink(
         parts = {"heads": removal.heads, "neurons": removal.neurons, "layers": removal.layers}
         changes.append(prune(nlp, importance, **parts, docs=docs))
     if removal.steps:
-        recover(nlp, train, dev, removal.steps, update=imitate(teacher, weight=IMITATION), progress=True)
+        transformer = find_transformer(nlp).transformer
+        with simulated_int8(transformer) if removal.quantize_aware else contextlib.nullcontext():
+            recover(nlp, train, dev, removal.steps, update=imitate(teacher, weight=IMITATION), progress=True)
     return changes

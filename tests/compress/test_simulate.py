@@ -1,0 +1,197 @@
+"""What training for int8 simulates is what the int8 export does; training bears it better; no trace of it stays."""
+
+import numpy
+import pytest
+import spacy
+import torch
+from torch.nn import functional
+
+from spacy_llm_ie.compress.export import export_onnx
+from spacy_llm_ie.compress.parts import find_transformer
+from spacy_llm_ie.compress.quantize import quantize_products, round_to_int8
+from spacy_llm_ie.compress.recover import imitate, recover
+from spacy_llm_ie.compress.shrink import Removal, shrink
+from spacy_llm_ie.compress.simulate import calibrate, round_all, round_rows, simulated_int8
+from spacy_llm_ie.encode.runtimes import OnnxRuntime
+from tests.compress.helpers import make_examples, make_family, make_pipeline
+from tests.encode.helpers import make_nlp
+from tests.util import make_tiny_bert
+
+from .test_backends import FAMILIES, inputs_of
+
+TEXTS = ["The bank of Lagos cut jobs.", "Ada Quill joined Arlen Foods in Omaha .", "shares"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    make_pipeline(make_family(folder / "bert", "bert"), steps=30).to_disk(folder / "nlp")
+    return folder / "nlp"
+
+
+def make_encoder(family="bert", **settings):
+    """A random encoder, its table of word pieces large enough to be rounded too."""
+    make, config = FAMILIES[family]
+    torch.manual_seed(0)
+    return make(type(config).from_dict({**config.to_dict(), "vocab_size": 1100, **settings})).eval()
+
+
+def run(encoder, given):
+    real = torch.from_numpy(given["attention_mask"][..., None])
+    return encoder(**{name: torch.from_numpy(value) for name, value in given.items()})[0] * real
+
+
+def distance(one, other):
+    return float(numpy.linalg.norm(one - other) / numpy.linalg.norm(other))
+
+
+def run_int8(encoder, given, scales=None):
+    session = OnnxRuntime(quantize_products(export_onnx(encoder, "token_type_ids" in given), scales), "int8", 1)
+    return session.run(given) * given["attention_mask"][..., None]
+
+
+def scales_for(encoder, given, share):
+    """Scales as `calibrate` finds them, of an encoder that is in no pipeline."""
+    found, handles = {}, []
+    for name, module in encoder.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            handles.append(module.register_forward_pre_hook(lambda _, inputs, name=name: found.update({name: inputs[0]})))
+    with torch.no_grad():
+        run(encoder, given)
+    for handle in handles:
+        handle.remove()
+    return {name: float(values.abs().flatten().quantile(share)) / 127 for name, values in found.items()}
+
+
+def test_a_layer_multiplies_what_int8_holds():
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Linear(7, 5))
+    values = torch.randn(2, 3, 7) * 10
+    values[0, 1] = 0
+    rows, weights = (numpy.multiply(*round_to_int8(m.detach().numpy(), 0)) for m in (values.reshape(-1, 7), layer[0].weight))
+    bias = layer[0].bias.detach().numpy()
+    with simulated_int8(layer), torch.no_grad():
+        numpy.testing.assert_allclose(layer(values).reshape(-1, 5), rows @ weights.T + bias, atol=1e-5)
+    with simulated_int8(layer, {"0": 0.1}), torch.no_grad():
+        cut = numpy.clip(numpy.rint(values.numpy() / 0.1), -128, 127) * 0.1
+        numpy.testing.assert_allclose(layer(values), cut @ weights.T + bias, atol=1e-4)
+    assert layer(values).shape == (2, 3, 5) and "forward" not in vars(layer[0])
+
+
+def test_gradients_pass_the_rounding_and_stop_where_numbers_are_cut_off():
+    values = torch.tensor([[0.3, -20.0, 5.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    weights = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    (round_rows(values) * weights).sum().backward()
+    assert torch.equal(values.grad, weights)
+    values.grad = None
+    (round_all(values, 0.1) * weights).sum().backward()
+    assert values.grad.tolist() == [[1, 0, 3], [4, 5, 6]]
+    assert round_rows(values.detach().bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_simulation_answers_as_the_export(family):
+    encoder = make_encoder(family)
+    given = inputs_of(3, 20, ("input_ids", "attention_mask", *(["token_type_ids"] if family in ("bert", "electra") else [])))
+    with torch.no_grad():
+        exact = run(encoder, given).numpy()
+    for scales in (None, scales_for(encoder, given, 0.99)):
+        int8 = run_int8(encoder, given, scales)
+        with simulated_int8(encoder, scales), torch.no_grad():
+            simulated = run(encoder, given).numpy()
+        assert distance(int8, exact) > 0.002
+        # A number half-way between two steps is rounded up or down by chance, as float sums have no fixed order.
+        assert distance(simulated, int8) < 0.1 * distance(int8, exact)
+        assert numpy.median(abs(simulated - int8)) < 1e-5
+
+
+def test_no_trace_stays():
+    encoder = make_encoder()
+    given = inputs_of(2, 9, ("input_ids", "attention_mask"))
+    names, before = list(encoder.state_dict()), run(encoder, given)
+    weights = {name: value.clone() for name, value in encoder.state_dict().items()}
+    with simulated_int8(encoder):
+        assert list(encoder.state_dict()) == names
+        assert not torch.equal(run(encoder, given), before)
+    with pytest.raises(TypeError), simulated_int8(encoder):
+        encoder(input_ids="no numbers")
+    assert torch.equal(run(encoder, given), before)
+    assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
+    assert not any("forward" in vars(module) or module._forward_hooks for module in encoder.modules())
+
+
+def test_an_encoder_that_learned_with_it_loses_less_as_int8():
+    """Some columns are huge, as in trained encoders, so that rounding hurts; the old vectors are the targets."""
+    encoder = make_encoder(initializer_range=0.2)
+    given = inputs_of(8, 20, ("input_ids", "attention_mask"))
+    with torch.no_grad():
+        for layer in encoder.encoder.layer:
+            layer.output.LayerNorm.weight[3] *= 30
+        exact = run(encoder, given)
+    before = distance(run_int8(encoder, given), exact.numpy())
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.0005)
+    with simulated_int8(encoder):
+        for _ in range(60):
+            optimizer.zero_grad()
+            functional.mse_loss(run(encoder, given), exact).backward()
+            optimizer.step()
+    assert distance(run_int8(encoder, given), exact.numpy()) < 0.7 * before
+
+
+def test_recovery_judges_by_what_the_export_will_say(trained):
+    nlp = spacy.load(trained)
+    examples, transformer = make_examples(nlp), find_transformer(nlp).transformer
+    names = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    update = imitate(spacy.load(trained))
+    plain = recover(nlp, examples, examples, 1, update=update)[0].score
+    with simulated_int8(transformer, dict.fromkeys(names, 1e9)):  # everything is rounded to zero
+        blind = recover(nlp, examples, examples, 1, update=update)[0].score
+    assert blind < plain - 0.1
+
+
+def test_scales_are_found_on_texts(tmp_path):
+    nlp = make_nlp(make_tiny_bert(tmp_path / "bert"))
+    model = find_transformer(nlp)
+    docs = [nlp.make_doc(text) for text in TEXTS]
+    seen = []
+    hook = model.transformer.encoder.layer[1].output.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    scales = calibrate(model, docs, share=1.0)
+    hook.remove()
+    assert scales["encoder.layer.1.output.dense"] == pytest.approx(float(seen[0].abs().max()) / 127)
+    assert scales.keys() == {name for name, part in model.transformer.named_modules() if isinstance(part, torch.nn.Linear)}
+    fewer = calibrate(model, docs, share=0.9)
+    assert all(0 < fewer[name] < scale for name, scale in scales.items())
+    for given, share in (([], 1.0), ([nlp.make_doc("")], 1.0), (docs, 0.0), (docs, 1.5)):
+        with pytest.raises(ValueError, match="IE-E722"):
+            calibrate(model, given, share)
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_shrinking_trains_with_it_if_told(trained, monkeypatch, aware):
+    nlp, teacher, seen = spacy.load(trained), spacy.load(trained), []
+    transformer = find_transformer(nlp).transformer
+    monkeypatch.setattr(
+        "spacy_llm_ie.compress.shrink.recover",
+        lambda *args, **kwargs: seen.append("forward" in vars(transformer.encoder.layer[0].output.dense)),
+    )
+    removal = Removal(heads=0.25, steps=5, quantize_aware=aware)
+    assert shrink(nlp, teacher, removal, make_examples(nlp), make_examples(nlp))
+    assert seen == [aware]
+    assert removal.settings() == {"heads": 0.25, "steps": 5, **({"quantize_aware": True} if aware else {})}
+    assert not Removal(steps=5, quantize_aware=True).is_empty and Removal(steps=5).is_empty
+
+
+def test_it_needs_steps_and_something_to_learn_from(trained):
+    nlp = spacy.load(trained)
+    examples = make_examples(nlp)
+    for removal, train, missing in (
+        (Removal(quantize_aware=True), examples, "--steps"),
+        (Removal(quantize_aware=True, steps=5), [], "--train"),
+    ):
+        with pytest.raises(ValueError, match=f"IE-E535.*{missing}"):
+            shrink(nlp, nlp, removal, train, examples)
