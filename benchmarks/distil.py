@@ -21,8 +21,8 @@ import spacy
 import srsly
 from spacy.util import load_config
 
-from spacy_llm_ie.compress.measure import folder_size
 from spacy_llm_ie.compress.distil import Settings, distil, score_on_dev
+from spacy_llm_ie.compress.measure import folder_size
 from spacy_llm_ie.data.jsonl import read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]

@@ -10,6 +10,7 @@ in the same run, with the same encoder: the baseline, and those of `speed_peers.
 """
 
 import argparse
+import gc
 import json
 import re
 import statistics
@@ -27,8 +28,6 @@ from spacy_llm_ie.encode.weights import packaged_weights, resolve_weights
 
 NEWSWIRE = Path(__file__).parents[1] / "assets" / "newswire"
 BASELINE = "spacy-transformers + ner"
-# Pipelines without a transformer are also run in two processes, over more texts, since processes take a while to start.
-MANY, MANY_TIMES = ", two processes", 20
 
 
 def load_sentences(most):
@@ -83,9 +82,7 @@ def make_runners(pipelines, texts, folder):
     for name, peer in make_peers(pipelines["original"], folder, texts).items():
         runners[name] = lambda peer=peer: peer(longest_first)
     for name, nlp in pipelines.items():
-        if "transformer" not in nlp.pipe_names:
-            runners[name + MANY] = lambda nlp=nlp: [None for _ in nlp.pipe(texts * MANY_TIMES, n_process=2, batch_size=512)]
-        elif hasattr(nlp.get_pipe("transformer").model, "runtime"):
+        if "transformer" in nlp.pipe_names and hasattr(nlp.get_pipe("transformer").model, "runtime"):
             runtime, passes = record_passes(nlp, texts)
             real, whole = (
                 sum(f(p["attention_mask"]) for p in passes) for f in (lambda mask: mask.sum(), lambda mask: mask.size)
@@ -119,6 +116,7 @@ def main():
     words, short = count_words(pipelines["original"], texts), shorten(pipelines["original"], texts)
     folder = tempfile.TemporaryDirectory()
     runners = make_runners(pipelines, texts, Path(folder.name))
+    gc.freeze()  # so that the garbage collection during a run does not walk over all the other pipelines
     seconds = {name: [] for name in runners}
     waits = {name: [] for name in pipelines}
     for turn in range(args.repeats + 1):  # the first turn warms up
@@ -131,8 +129,7 @@ def main():
             waits[name].extend(wait_for_each(nlp, short))
     sizes = {path.name: folder_size(path) / 1e6 for path in args.compressed}
     sizes["original"] = folder_size(args.original) / 1e6
-    read = {name: words * (MANY_TIMES if name.endswith(MANY) else 1) for name in seconds}
-    speed = {name: read[name] / statistics.median(found) for name, found in seconds.items()}
+    speed = {name: words / statistics.median(found) for name, found in seconds.items()}
     rows = []
     for name in speed:
         wait = statistics.median(waits[name]) * 1000 if name in waits else None
