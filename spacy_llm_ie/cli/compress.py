@@ -55,7 +55,7 @@ def compress_cli(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
     threads: int = typer.Option(
-        0, "--threads", "-t", help="Passes of the encoder that run side by side; 0: one for each processor", min=0
+        0, "--threads", "-t", help="Passes of the encoder side by side; 0: one for each processor", min=0
     ),
     max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
     keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
