@@ -18,6 +18,8 @@ NEG_INF = -numpy.inf
 # Products of matrices of more multiplications OpenBLAS shares out to threads, which then turn round for milliseconds waiting for
 # the next one, and take the processor from whoever could use it.
 ALONE = 2**18
+# With so many tags that fewer rows make such a product, threads are worth it, and reading the matrix once for each row is not.
+FEW_ROWS = 16
 
 
 class Potentials(NamedTuple):
@@ -77,7 +79,8 @@ def forward_backward(p: Potentials) -> Messages:
     inbound = numpy.empty((2, B, T, K))
     scales[:, :, 0] = entry.max(axis=2, initial=-1e300)
     state = numpy.exp(entry - scales[:, :, :1])
-    parts = [slice(i, i + max(ALONE // K**2, 1)) for i in range(0, B, max(ALONE // K**2, 1))]
+    size = ALONE // K**2 if ALONE // K**2 >= FEW_ROWS else B
+    parts = [slice(i, i + size) for i in range(0, B, size)]
     raw = numpy.empty_like(state)
     with numpy.errstate(divide="ignore", invalid="ignore"):
         for t in range(T):

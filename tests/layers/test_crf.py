@@ -275,3 +275,15 @@ def test_blocks_cover_every_legal_step_once():
 def test_a_table_of_the_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"IE-E201.*legal_end.*\(2,\).*\(3,\)"):
         LinearChainCRF(3, legal_end=[True, True])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_sums_do_not_depend_on_how_many_sequences_are_multiplied_at_once(monkeypatch, rows):
+    rng = numpy.random.default_rng(0)
+    p = chain.Potentials(rng.normal(size=(20, 6, 9)), rng.integers(0, 7, 20), *(rng.normal(size=s) for s in (9, 9, (9, 9))))
+    expected = chain.forward_backward(p)
+    monkeypatch.setattr(chain, "ALONE", rows * 81)
+    for least in (1, 16):
+        monkeypatch.setattr(chain, "FEW_ROWS", least)
+        for found, whole in zip(chain.forward_backward(p), expected):
+            numpy.testing.assert_allclose(found, whole, atol=1e-12)
