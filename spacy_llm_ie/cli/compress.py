@@ -54,9 +54,7 @@ def compress_cli(
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
-    threads: int = typer.Option(
-        0, "--threads", "-t", help="Passes of the encoder side by side; 0: one for each processor", min=0
-    ),
+    threads: int = typer.Option(0, "--threads", "-t", help="Encoder passes at a time; 0: one for each processor", min=0),
     max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
     keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
     force: bool = typer.Option(False, "--force", "-f", help="Keep the result also if it loses more, or is slower"),
