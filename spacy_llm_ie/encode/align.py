@@ -163,12 +163,20 @@ def _encode(tokenizer: Any, texts: List[str]) -> List[Any]:
 
     RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
     """
-    backend = tokenizer.backend_tokenizer
-    if backend.truncation is not None:  # left behind by somebody who used the tokenizer for something else
+    leave_whole(tokenizer)  # somebody may have used the tokenizer for something else
+    return tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+
+
+def leave_whole(tokenizer: Any) -> None:
+    """Turn truncation and padding of a fast tokenizer off. Not while another thread uses it.
+
+    tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer; a slow one has nothing to turn off.
+    """
+    backend = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+    if backend is not None and backend.truncation is not None:
         backend.no_truncation()
-    if backend.padding is not None:
+    if backend is not None and backend.padding is not None:
         backend.no_padding()
-    return backend.encode_batch(texts, add_special_tokens=False)
 
 
 def _split_slow(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:

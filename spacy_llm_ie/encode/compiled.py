@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
-from .align import Frame, align_tokens, fill_rows, lay_out, mask_of, row_lengths, split_docs
+from .align import Frame, align_tokens, fill_rows, lay_out, leave_whole, mask_of, row_lengths, split_docs
 from .batches import plan_passes
 from .runtimes import RUNTIMES, Runtime
 from .windows import Windows, cut_docs
@@ -105,6 +105,8 @@ class CompiledShim(Shim):
         tokenizer (PreTrainedTokenizerBase): Its tokenizer.
         settings (Dict[str, Any]): `limit`, the most pieces of text it takes at once or None; and what its maker wants to keep.
         """
+        if tokenizer is not None:
+            leave_whole(tokenizer)  # now, as several threads will use it
         self.weights, self.tokenizer, self.settings = weights, tokenizer, dict(settings)
         self._runtime = (0, None)
 

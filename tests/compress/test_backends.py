@@ -305,3 +305,12 @@ def test_listeners_hand_on_what_is_one_vector_a_token(nlp, tmp_path):
     whole = [nlp(doc.text)._.trf_data for doc in docs]  # pieces: pooled as ever
     assert [len(array) for array in node.predict(whole)] == [len(doc) for doc in docs]
     assert [len(array) for array in node.predict([datas[0], TransformerData.empty()])] == [len(docs[0]), 0]
+
+
+def test_threads_find_a_tokenizer_that_they_need_not_change(nlp, tmp_path):
+    small = compiled(nlp, tmp_path / "small")
+    shim = small.get_pipe("transformer").model.shims[0]
+    shim.tokenizer.backend_tokenizer.enable_truncation(4)
+    shim.tokenizer.backend_tokenizer.enable_padding()
+    again = shim.copy().tokenizer.backend_tokenizer
+    assert again.truncation is None and again.padding is None
