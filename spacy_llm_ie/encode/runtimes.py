@@ -1,6 +1,6 @@
 """Programs that run an exported encoder. Each is an extra: imported where it is used, with an error that names the pip command.
 
-Passes run side by side, each in one thread: sharing out a single pass costs a third of the time for waiting at each operation.
+Passes run side by side, each in one thread: threads that share one pass wait for each other at each operation.
 """
 
 import importlib

@@ -8,7 +8,7 @@ from numpy import ndarray
 from spacy.tokens import Doc
 
 from ..errors import Errors
-from ..layers.chain import Potentials, forward_backward
+from ..layers.chain import Messages, Potentials, forward_backward
 from ..layers.crf import LinearChainCRF
 from ..layers.padding import buckets, pad
 from ..layers.spans import likely_spans, span_probabilities
@@ -111,13 +111,14 @@ def _decode_batch(
     p = crf.potentials(emissions, lengths, temperature)
     chosen: List[List[ScoredT]] = [[] for _ in lengths]
     candidates: List[List[ScoredT]] = [[] for _ in lengths]
+    lowest = thresholds.lowest(scheme.labels)
+    messages = None if lowest is None else forward_backward(p)
     if any(thresholds.of(label) is None for label in scheme.labels):
-        for row, span in _best_path(crf, scheme, p):
+        for row, span in _best_path(crf, scheme, p, messages):
             if thresholds.of(span[2]) is None:
                 chosen[row].append(span)
-    lowest = thresholds.lowest(scheme.labels)
-    if lowest is not None:
-        found = likely_spans(p, forward_backward(p), tables.closing, tables.span_tags, lowest)
+    if messages is not None:
+        found = likely_spans(p, messages, tables.closing, tables.span_tags, lowest)
         for row, start, end, label, score in zip(*(column.tolist() for column in found)):
             span = (start, end, scheme.labels[label], score)
             limit = thresholds.of(span[2])
@@ -129,16 +130,24 @@ def _decode_batch(
         yield DocSpans(ents if lowest is None else keep_surest(ents), others)
 
 
-def _best_path(crf: LinearChainCRF, scheme: Scheme, p: Potentials) -> Iterator[Tuple[int, ScoredT]]:
-    """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text."""
+def _best_path(
+    crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Optional[Messages]
+) -> Iterator[Tuple[int, ScoredT]]:
+    """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text.
+
+    messages (Optional[Messages]): None: not needed for anything else, so those of the sequences with spans are enough.
+    """
     tables = _tables(scheme)
     tags, _ = crf.best_paths(p)
     found = path_spans(tags, tables.begins, tables.continues, tables.label)
     if not len(found):
         return
-    rows, found[:, 0] = numpy.unique(found[:, 0], return_inverse=True)  # only these have something to be summed for
-    p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
-    scores = span_probabilities(p, forward_backward(p), tables.closing, tables.span_tags, found)
+    rows = numpy.arange(len(p.lengths))
+    if messages is None:
+        rows, found[:, 0] = numpy.unique(found[:, 0], return_inverse=True)
+        p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
+        messages = forward_backward(p)
+    scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
     for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):
         yield int(rows[row]), (start, end, scheme.labels[label], score)
 

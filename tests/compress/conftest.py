@@ -1,5 +1,6 @@
 import pytest
 import spacy
+import torch
 
 from tests.contract.test_components import train, trf_pipeline
 from tests.util import make_tiny_bert
@@ -17,3 +18,9 @@ def teacher(tiny_bert):
     nlp = trf_pipeline("ie_ner", tiny_bert)
     train(nlp, steps=40, rate=0.003)
     return nlp
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread():
+    """Tiny encoders are quicker in one thread, and tests that leave it to the machine would not be repeatable."""
+    torch.set_num_threads(1)

@@ -21,6 +21,8 @@ LINES = [text for text, _ in TEXTS] + [
     "naïve façade 中国 αβγ 12 %",
 ] * 5
 
+SENTENCES = ["The bank of Lagos cut jobs.", "Ada Quill joined Arlen Foods in Omaha .", "shares"]
+
 
 def make_examples(nlp):
     examples = []

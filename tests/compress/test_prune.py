@@ -15,16 +15,10 @@ from spacy_llm_ie.compress.parts import FAMILIES, find_layers, find_transformer,
 from spacy_llm_ie.compress.prune import Moments, choose_heads, choose_neurons, prune, refit
 from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.vocabulary import trim_vocabulary
-from tests.compress.helpers import answers, make_examples, make_family, make_pipeline
+from tests.compress.helpers import SENTENCES, answers, make_examples, make_family, make_pipeline
 from tests.encode.helpers import get_vectors, make_nlp
 
-TEXTS = ["The bank of Lagos cut jobs.", "Ada Quill joined Arlen Foods in Omaha .", "shares"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*IE-W")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def even(transformer):
 
 
 def vectors(nlp):
-    return [get_vectors(doc) for doc in nlp.pipe(TEXTS)]
+    return [get_vectors(doc) for doc in nlp.pipe(SENTENCES)]
 
 
 @pytest.mark.parametrize("model_type", sorted(FAMILIES))
@@ -192,7 +186,7 @@ def test_refit_is_the_best_linear_map_from_what_stays():
 
 
 def test_refit_brings_the_vectors_nearer(nlp, trained, importance):
-    docs = [nlp.make_doc(text) for text in TEXTS]
+    docs = [nlp.make_doc(text) for text in SENTENCES]
     wide = {"heads": 0.25, "neurons": 0.25}
     expected = vectors(spacy.load(trained))
     away = {}
@@ -240,8 +234,8 @@ def test_recovery_can_learn_from_something_else(nlp):
 def test_imitation_brings_the_vectors_back(nlp, trained, importance):
     teacher = spacy.load(trained)
     expected, before = vectors(teacher), answers(teacher)
-    examples = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in TEXTS]  # without annotation
-    trim_vocabulary(nlp, TEXTS)
+    examples = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]  # without annotation
+    trim_vocabulary(nlp, SENTENCES)
     prune(nlp, importance, heads=0.25, neurons=0.25)
     nlp.config["training"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.002}
     update, losses = imitate(teacher, gold=False), []

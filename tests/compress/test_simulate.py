@@ -13,18 +13,11 @@ from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.shrink import Removal, shrink
 from spacy_llm_ie.compress.simulate import calibrate, round_all, round_rows, simulated_int8
 from spacy_llm_ie.encode.runtimes import OnnxRuntime
-from tests.compress.helpers import make_examples, make_family, make_pipeline
+from tests.compress.helpers import SENTENCES, make_examples, make_family, make_pipeline
 from tests.encode.helpers import make_nlp
 from tests.util import make_tiny_bert
 
 from .test_backends import FAMILIES, inputs_of
-
-TEXTS = ["The bank of Lagos cut jobs.", "Ada Quill joined Arlen Foods in Omaha .", "shares"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +150,7 @@ def test_recovery_judges_by_what_the_export_will_say(trained):
 def test_scales_are_found_on_texts(tmp_path):
     nlp = make_nlp(make_tiny_bert(tmp_path / "bert"))
     model = find_transformer(nlp)
-    docs = [nlp.make_doc(text) for text in TEXTS]
+    docs = [nlp.make_doc(text) for text in SENTENCES]
     seen = []
     hook = model.transformer.encoder.layer[1].output.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     scales = calibrate(model, docs, share=1.0)
