@@ -15,7 +15,7 @@ import numpy
 from numpy import ndarray
 
 from ..errors import Errors, Warnings
-from .processor import count_cores, has_bfloat16
+from ..processor import count_cores, has_bfloat16
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 ItemT = TypeVar("ItemT")

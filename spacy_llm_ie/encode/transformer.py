@@ -22,9 +22,9 @@ from thinc.types import Floats2d, Ragged
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..errors import Errors
+from ..processor import has_bfloat16
 from .align import Frame, split_docs
 from .batches import WindowBatch, predict_rows, train_rows
-from .processor import has_bfloat16
 from .weights import resolve_weights
 from .windows import longest_text, split_into_windows
 

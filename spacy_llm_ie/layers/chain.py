@@ -9,7 +9,7 @@ Sums follow Rabiner, "A Tutorial on Hidden Markov Models" (1989), section V.A (s
 Lafferty, McCallum and Pereira, "Conditional Random Fields" (2001), section 3.
 """
 
-from typing import List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 import numpy
 from numpy import ndarray
@@ -20,6 +20,7 @@ NEG_INF = -numpy.inf
 ALONE = 2**18
 # With so many tags that fewer rows make such a product, threads are worth it, and reading the matrix once for each row is not.
 FEW_ROWS = 16
+TINY = 1e-300
 
 
 class Potentials(NamedTuple):
@@ -44,62 +45,120 @@ class Messages(NamedTuple):
     after: ndarray
     log_z: ndarray
 
+    def before_at(self, sequence: ndarray, position: ndarray) -> ndarray:
+        """`before` at some places. RETURNS (ndarray): Shape (N, K)."""
+        return self.before[sequence, position]
+
+    def after_at(self, sequence: ndarray, position: ndarray) -> ndarray:
+        """`after` at some places. RETURNS (ndarray): Shape (N, K)."""
+        return self.after[sequence, position]
+
+
+class ScaledMessages(NamedTuple):
+    """`Messages` as they are computed: scaled, so that logarithms can be taken at the few places where they are wanted.
+
+    sums (ndarray): Those from the left and, turned round, those from the right. Shape: (T, 2, B, K).
+    scales (ndarray): Logarithms of what they were divided by. Shape: (T, 2, B).
+    lengths (ndarray): Shape (B,).
+    log_z (ndarray): As in `Messages`. Shape: (B,).
+    """
+
+    sums: ndarray
+    scales: ndarray
+    lengths: ndarray
+    log_z: ndarray
+
+    def before_at(self, sequence: ndarray, position: ndarray) -> ndarray:
+        """`Messages.before` at some places. RETURNS (ndarray): Shape (N, K)."""
+        return self._logs(position, 0, sequence)
+
+    def after_at(self, sequence: ndarray, position: ndarray) -> ndarray:
+        """`Messages.after` at some places. RETURNS (ndarray): Shape (N, K)."""
+        return self._logs(self.lengths[sequence] - 1 - position, 1, sequence)
+
+    def _logs(self, *place: Any) -> ndarray:
+        with numpy.errstate(divide="ignore"):
+            return numpy.log(self.sums[place]) + self.scales[place][..., None]
+
+    def whole(self) -> Messages:
+        """RETURNS (Messages): The logarithms everywhere."""
+        if not self.sums.size:
+            B, (T, _, _, K) = len(self.lengths), self.sums.shape
+            return Messages(numpy.zeros((B, T, K)), numpy.zeros((B, T, K)), self.log_z)
+        logs = self._logs(slice(None)).transpose(1, 2, 0, 3)
+        index = _turned(self.lengths, logs.shape[2])[:, :, None]
+        return Messages(logs[0], numpy.take_along_axis(logs[1], index, axis=1), self.log_z)
+
 
 def real_tokens(lengths: ndarray, width: int) -> ndarray:
     """The mask of the real positions. RETURNS (ndarray): True on real tokens. Shape: (B, T)."""
     return numpy.arange(width)[None, :] < lengths[:, None]
 
 
-def _reverse(emissions: ndarray, lengths: ndarray) -> Tuple[ndarray, ndarray]:
-    """Turn each sequence around, keeping its padding on the right. RETURNS: the copy and the (B, T, 1) index that made it."""
-    steps = numpy.arange(emissions.shape[1])[None, :]
-    index = numpy.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)[:, :, None]
-    return numpy.take_along_axis(emissions, index, axis=1), index
+def _turned(lengths: ndarray, width: int) -> ndarray:
+    """The index that turns each sequence around and keeps its padding on the right. RETURNS (ndarray): Shape (B, T)."""
+    steps = numpy.arange(width)[None, :]
+    return numpy.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
 
 
 def forward_backward(p: Potentials) -> Messages:
+    """Sum over all paths from both sides, in float64 whatever the chain comes in. RETURNS (Messages): In logarithms."""
+    return scaled_messages(p).whole()
+
+
+def scaled_messages(p: Potentials) -> ScaledMessages:
     """Sum over all paths from both sides at once: both directions run as one batch of 2B scaled chains, in float64.
 
     p (Potentials): The chain; computed in float64 whatever it comes in.
-    RETURNS (Messages): In logarithms.
+    RETURNS (ScaledMessages): From which logarithms can be taken.
     """
     emissions = p.emissions.astype(numpy.float64)
     B, T, K = emissions.shape
     if B == 0 or T == 0:
-        return Messages(emissions, emissions, numpy.zeros(B))
-    turned, index = _reverse(emissions, p.lengths)
-    both = numpy.stack([emissions, turned])  # (2, B, T, K)
-    tops = both.max(axis=3)
+        return ScaledMessages(numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B)), p.lengths, numpy.zeros(B))
+    tops = emissions.max(axis=2)
     tops[~numpy.isfinite(tops)] = 0.0
-    weights = numpy.exp(both - tops[..., None])
+    places = (numpy.arange(B), _turned(p.lengths, T).T)  # (T, B)
+    weights = numpy.exp(emissions - tops[..., None])
+    weights = numpy.stack([weights.transpose(1, 0, 2), weights[places]], axis=1)  # (T, 2, B, K)
+    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)[:, None, :].repeat(B, axis=1)  # (2, B, K)
+    scales = numpy.empty((T, 2, B))
+    scales[0] = entry.max(axis=2, initial=-1e300)
     top = _finite_max(p.transitions)
     step = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
-    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)[:, None, :].repeat(B, axis=1)  # (2, B, K)
-    scales = numpy.empty((2, B, T))
-    inbound = numpy.empty((2, B, T, K))
-    scales[:, :, 0] = entry.max(axis=2, initial=-1e300)
-    state = numpy.exp(entry - scales[:, :, :1])
+    sums, totals = _scaled_sums(numpy.exp(entry - scales[0][..., None]), weights, step)
+    numpy.log(totals, out=scales[1:])
+    scales[1:] += top + numpy.stack([tops.T, tops[places]], axis=1)[:-1]
+    scales = numpy.cumsum(scales, axis=0)
+    rows, last = numpy.arange(B), numpy.maximum(p.lengths - 1, 0)
+    found = ScaledMessages(sums, scales, p.lengths, numpy.zeros(B))
+    log_z = log_sum(found.before_at(rows, last) + emissions[rows, last] + p.end.astype(numpy.float64))
+    return found._replace(log_z=numpy.where(p.lengths > 0, log_z, 0.0))
+
+
+def _scaled_sums(entry: ndarray, weights: ndarray, step: ndarray) -> Tuple[ndarray, ndarray]:
+    """The recursion of both directions; every position's sums are divided by their total.
+
+    entry (ndarray): Sums at the first position. Shape: (2, B, K).
+    weights (ndarray): The emissions, not as logarithms. Shape: (T, 2, B, K).
+    step (ndarray): The transitions, not as logarithms. Shape: (2, K, K).
+    RETURNS (Tuple[ndarray, ndarray]): The sums, (T, 2, B, K); the totals from the second position on, (T - 1, 2, B).
+    """
+    T, _, B, K = weights.shape
+    sums, totals = numpy.empty(weights.shape), numpy.empty((T - 1, 2, B, 1))
+    sums[0] = entry
     size = ALONE // K**2 if ALONE // K**2 >= FEW_ROWS else B
     parts = [slice(i, i + size) for i in range(0, B, size)]
-    raw = numpy.empty_like(state)
-    with numpy.errstate(divide="ignore", invalid="ignore"):
-        for t in range(T):
-            if t:
-                for part in parts:
-                    numpy.matmul(state[:, part], step, out=raw[:, part])
-                total = raw.sum(axis=2, keepdims=True)
-                state = numpy.divide(raw, total, out=numpy.zeros_like(state), where=total > 0)
-                scales[:, :, t] = numpy.log(total[:, :, 0]) + top
-            inbound[:, :, t] = state
-            state = state * weights[:, :, t]
-        shift = numpy.cumsum(scales, axis=2)
-        shift[:, :, 1:] += numpy.cumsum(tops, axis=2)[:, :, :-1]
-        logs = numpy.log(inbound) + shift[..., None]
-    before, after = logs[0], numpy.take_along_axis(logs[1], index, axis=1)
-    last = numpy.maximum(p.lengths - 1, 0)
-    rows = numpy.arange(B)
-    log_z = log_sum(before[rows, last] + emissions[rows, last] + p.end.astype(numpy.float64))
-    return Messages(before, after, numpy.where(p.lengths > 0, log_z, 0.0))
+    state, raw = numpy.empty((2, 2, B, K))
+    for t in range(1, T):
+        numpy.multiply(sums[t - 1], weights[t - 1], out=state)
+        for part in parts:
+            numpy.matmul(state[:, part], step, out=raw[:, part])
+        total = totals[t - 1]
+        numpy.add.reduce(raw, axis=2, keepdims=True, out=total)
+        total += TINY  # where no path is legal, which leaves 0 to divide
+        numpy.divide(raw, total, out=sums[t])
+    return sums, totals[..., 0]
 
 
 def _finite_max(values: ndarray) -> float:
@@ -239,24 +298,33 @@ def _best_prefixes(
     T, K, B = emissions.shape
     history = numpy.zeros((T, K, B), dtype=numpy.int64)
     history[0] = state
-    edges = numpy.cumsum([0] + [step.shape[1] * step.shape[2] for step in steps])
     cleared = ~numpy.int64((1 << bits) - 1)
+    whole = len(previous) == 1 and previous[0].size == K  # all tags, in their order
+    places = [slice(None) if whole else rows for rows in previous]
     width = 2 * B
     for t in range(1, T):
         if running[t] <= 0.75 * width:
-            width = running[t]
+            width = int(running[t])
             spelt = [s.repeat(width if width <= 64 else 1, axis=3) for s in steps]  # numpy adds short rows faster this way
             scratch = [numpy.empty((*s.shape[:3], width), dtype=numpy.int64) for s in steps]
             best = numpy.empty((K, width), dtype=numpy.int64)
-            state = state[:, :width]
-        for i, step in enumerate(spelt):
-            numpy.add(state[previous[i]][:, :, None, :], step, out=scratch[i])
-            out = best[edges[i] : edges[i + 1]].reshape(*step.shape[1:3], width)
-            numpy.maximum.reduce(scratch[i], axis=0, out=out)
+            outs = _slices(best, steps)
+            state = numpy.ascontiguousarray(state[:, :width])
+            views = state.reshape(K, 1, width)
+        for place, step, sums, out in zip(places, spelt, scratch, outs):
+            numpy.add(views[place][:, :, None] if whole else state[place][:, :, None], step, out=sums)
+            numpy.maximum.reduce(sums, axis=0, out=out)
         best += emissions[t, :, :width]
         history[t, :, :width] = best
-        state = best & cleared
+        numpy.bitwise_and(best, cleared, out=state)
     return history
+
+
+def _slices(best: ndarray, steps: List[ndarray]) -> List[ndarray]:
+    """The rows of `best` (K, width) that each block writes. RETURNS (List[ndarray]): Views of shape (G, n, width)."""
+    edges = numpy.cumsum([step.shape[1] * step.shape[2] for step in steps])
+    parts = numpy.split(best, edges[:-1])
+    return [part.reshape(*step.shape[1:3], -1) for part, step in zip(parts, steps)]
 
 
 def trace_back(pointers: ndarray, best: ndarray) -> ndarray:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .products import linear
+
 # Gaps of 0, 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, 65 and more tokens.
 GAP_BORDERS = (0, 1, 2, 4, 8, 16, 32, 64)
 # Spans of 1, 2, 3, 4-6, 7 and more tokens.
@@ -100,33 +102,39 @@ class PairScorer(nn.Module):
         return self._score(vectors[low:high], near, pairs - first, (bounds[first:last] - low).clamp(0, high - low))
 
     def _score(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
-        marked = self._mark(vectors, spans)
-        tokens = functional.gelu(self.mix(marked.T[None])[0].T)  # (T, H)
+        tokens = functional.gelu(self._mix(vectors, spans))
         tokens = functional.dropout(tokens, self.dropout, self.training)
-        contents = functional.gelu(self.span(self._span_parts(vectors, tokens, spans)))
+        contents = functional.gelu(_apply(self.span, self._span_parts(vectors, tokens, spans)))
         contents = functional.dropout(contents, self.dropout, self.training)
-        head, tail = self.head(contents)[pairs[:, 0]], self.tail(contents)[pairs[:, 1]]
+        head, tail = _apply(self.head, contents)[pairs[:, 0]], _apply(self.tail, contents)[pairs[:, 1]]
         parts = [head, tail, head * tail]
         if self.context_size:
             parts.extend(self._context(tokens, spans, pairs, bounds))
         if self.gaps is not None:
             parts.append(self._distance(spans, pairs))
-        joined = functional.gelu(self.joined(torch.cat(parts, dim=1)))
-        scores = self.output(functional.dropout(joined, self.dropout, self.training))
+        joined = functional.gelu(_apply(self.joined, torch.cat(parts, dim=1)))
+        scores = _apply(self.output, functional.dropout(joined, self.dropout, self.training))
         if self.bilinear is not None:
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _mark(self, vectors: Tensor, spans: Tensor) -> Tensor:
-        """Put the label of the span that covers a token beside the token's vector; of several, the one that starts last."""
-        if self.labels is None:
-            return vectors
-        token, owner = _tokens_of(spans)
-        cover = torch.full((len(vectors),), -1, dtype=torch.long, device=vectors.device)
-        cover = cover.scatter_reduce(0, token, owner, "amax")
-        label = torch.where(cover >= 0, spans[cover.clamp_min(0), 2] if len(spans) else cover, 0)
-        marks = self.labels(label) * (cover >= 0)[:, None]
-        return torch.cat([vectors, marks], dim=1)
+    def _mix(self, vectors: Tensor, spans: Tensor) -> Tensor:
+        """The convolution `mix` over the vectors of three tokens and the labels of the spans that cover them. Shape: (T, H).
+
+        It is taken as one product, whose three parts are then moved by a token, with a table for the labels, which most tokens do
+        not have: half the time of `nn.Conv1d`.
+        """
+        T, D = vectors.shape
+        weight = self.mix.weight.permute(2, 0, 1)  # (3, H, D + label size)
+        parts = linear(vectors, weight[..., :D].reshape(-1, D))
+        if self.labels is not None:
+            token, label = _labels_of_tokens(spans, T)
+            parts = parts.index_add(0, token, linear(self.labels.weight, weight[..., D:].flatten(0, 1))[label])
+        before, here, behind = parts.view(T, 3, -1).unbind(1)
+        tokens = here + self.mix.bias
+        tokens[1:] += before[:-1]
+        tokens[:-1] += behind[1:]
+        return tokens
 
     def _span_parts(self, vectors: Tensor, tokens: Tensor, spans: Tensor) -> Tensor:
         """Borders, mean content, label and width of each span. Shape: (S, 2D + H + ...)."""
@@ -152,9 +160,10 @@ class PairScorer(nn.Module):
             (torch.maximum(first - size, limits[:, 0]), first),
             (last, torch.minimum(last + size, limits[:, 1])),
         )
-        longest = max((int((end - start).max()) for start, end in ranges), default=0) if len(pairs) else 0
-        table = maxima(tokens, longest)
-        return [range_max(table, start, end, empty) for (start, end), empty in zip(ranges, self.empty)]
+        start, end = (torch.cat(ends) for ends in zip(*ranges))
+        longest = int((end - start).max()) if len(pairs) else 0
+        empty = self.empty.repeat_interleave(len(pairs), dim=0)
+        return list(range_max(maxima(tokens, longest), start, end, empty).tensor_split(3))
 
     def _distance(self, spans: Tensor, pairs: Tensor) -> Tensor:
         head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
@@ -165,12 +174,24 @@ class PairScorer(nn.Module):
         return self.gaps(bucket + order * (len(GAP_BORDERS) + 1)) + self.between(between)
 
 
+def _apply(layer: nn.Linear, values: Tensor) -> Tensor:
+    return linear(values, layer.weight, layer.bias)
+
+
 def _tokens_of(spans: Tensor) -> Tuple[Tensor, Tensor]:
     """The tokens of all spans. RETURNS: Token and owner (index of the span), both of shape (sum of sizes,)."""
     sizes = spans[:, 1] - spans[:, 0]
     owner = torch.repeat_interleave(torch.arange(len(spans), device=spans.device), sizes)
     offset = torch.arange(len(owner), device=spans.device) - (torch.cumsum(sizes, 0) - sizes)[owner]
     return spans[owner, 0] + offset, owner
+
+
+def _labels_of_tokens(spans: Tensor, tokens: int) -> Tuple[Tensor, Tensor]:
+    """The label of the span that covers a token; of several, the one that starts last. RETURNS: Tokens that one covers, labels."""
+    token, owner = _tokens_of(spans)
+    cover = torch.full((tokens,), -1, dtype=torch.long, device=spans.device).scatter_reduce(0, token, owner, "amax")
+    covered = torch.nonzero(cover >= 0)[:, 0]
+    return covered, spans[cover[covered], 2]
 
 
 def maxima(values: Tensor, longest: int) -> List[Tensor]:
@@ -192,18 +213,21 @@ def range_max(table: List[Tensor], start: Tensor, end: Tensor, empty: Tensor) ->
 
     table (List[Tensor]): As `maxima` returned it.
     start, end (Tensor): Shape (P,), end exclusive.
-    empty (Tensor): What an empty range has. Shape: (H,).
+    empty (Tensor): What an empty range has. Shape: (H,) or (P, H).
     RETURNS (Tensor): Shape (P, H).
     """
-    sizes = end - start
-    result = empty.expand(len(start), -1)
-    level = torch.where(sizes > 0, torch.log2(sizes.clamp_min(1).double() + 0.5).floor().long(), -1)
-    for k, windows in enumerate(table):
-        rows = torch.nonzero(level == k)[:, 0]
-        if len(rows):
-            found = torch.maximum(windows[start[rows]], windows[end[rows] - 2**k])
-            result = result.index_copy(0, rows, found)
-    return result
+    device, sizes = start.device, end - start
+    powers = 2 ** torch.arange(len(table), device=device)
+    level = (torch.bucketize(sizes, powers, right=True) - 1).clamp_min(0)
+    heights = torch.tensor([len(windows) for windows in table], device=device)
+    first = (torch.cumsum(heights, 0) - heights)[level]
+    flat = torch.cat(table)
+    if not len(flat):
+        return empty.expand(len(start), -1)
+    last = heights[level] - 1  # an empty range is read from anywhere
+    places = [first + torch.minimum(row, last) for row in (start, (end - powers[level]).clamp_min(0))]
+    found = torch.maximum(*(flat.index_select(0, place) for place in places))
+    return torch.where((sizes > 0)[:, None], found, empty)
 
 
 def _chunks(spans: Tensor, pairs: Tensor) -> List[Tensor]:

@@ -4,16 +4,17 @@ The probability of a span is exp(log Z with the span's tags clamped - log Z). Th
 the messages, so that any number of spans costs one gather each, not one pass each.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple, Union
 
 import numpy
 from numpy import ndarray
 
 from ..schemes import SpanTags
-from .chain import NEG_INF, Messages, Potentials, log_sum, real_tokens
+from .chain import NEG_INF, Messages, Potentials, ScaledMessages, log_sum, real_tokens
 
 # A span in a batch: (sequence, start, end, label), end exclusive; label is an index into the labels' SpanTags.
 BatchSpanT = Tuple[int, int, int, int]
+MessagesT = Union[Messages, ScaledMessages]
 
 
 class ScoredSpans(NamedTuple):
@@ -49,7 +50,7 @@ def closing_messages(p: Potentials, messages: Messages, closing: ndarray) -> nda
 
 
 def span_probabilities(
-    p: Potentials, messages: Messages, closing: ndarray, tags: Sequence[SpanTags], spans: Sequence[BatchSpanT]
+    p: Potentials, messages: MessagesT, closing: ndarray, tags: Sequence[SpanTags], spans: Sequence[BatchSpanT]
 ) -> ndarray:
     """The probability that exactly this labelled span stands in the sequence, for each span.
 
@@ -73,19 +74,24 @@ def span_probabilities(
     inner = numpy.nonzero(~first)[0]
     scores[inner] += p.transitions[path[inner - 1], path[inner]]
     heads, tails = numpy.nonzero(first)[0], numpy.nonzero(last)[0]
-    total = numpy.add.reduceat(scores, heads) + messages.before[sequence, start, path[heads]]
+    total = numpy.add.reduceat(scores, heads) + _pick(messages.before_at(sequence, start), path[heads])
     leaving = _closing_at(p, messages, closing, sequence, end - 1, path[tails])
     return numpy.exp(numpy.minimum(total + leaving - messages.log_z[sequence], 0.0))
 
 
+def _pick(table: ndarray, columns: ndarray) -> ndarray:
+    """One number of each row. Shape: (N,)."""
+    return table[numpy.arange(len(table)), columns]
+
+
 def _closing_at(
-    p: Potentials, messages: Messages, closing: ndarray, sequence: ndarray, position: ndarray, tag: ndarray
+    p: Potentials, messages: MessagesT, closing: ndarray, sequence: ndarray, position: ndarray, tag: ndarray
 ) -> ndarray:
     """`closing_messages` at single places only. Shape: (N,)."""
     steps = numpy.where(closing, p.transitions, NEG_INF)
-    final = position == p.lengths[sequence] - 1
-    following = numpy.minimum(position + 1, p.emissions.shape[1] - 1)
-    inner = log_sum(steps[tag] + p.emissions[sequence, following] + messages.after[sequence, following])
+    last = p.lengths[sequence] - 1
+    final, following = position == last, numpy.minimum(position + 1, last)
+    inner = log_sum(steps[tag] + p.emissions[sequence, following] + messages.after_at(sequence, following))
     ends = numpy.where(closing.any(axis=1), p.end, NEG_INF)
     return numpy.where(final, ends[tag], inner)
 

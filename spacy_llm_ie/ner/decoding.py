@@ -8,7 +8,7 @@ from numpy import ndarray
 from spacy.tokens import Doc
 
 from ..errors import Errors
-from ..layers.chain import Messages, Potentials, forward_backward
+from ..layers.chain import Potentials, ScaledMessages, scaled_messages
 from ..layers.crf import LinearChainCRF
 from ..layers.padding import buckets, pad
 from ..layers.spans import likely_spans, span_probabilities
@@ -112,13 +112,13 @@ def _decode_batch(
     chosen: List[List[ScoredT]] = [[] for _ in lengths]
     candidates: List[List[ScoredT]] = [[] for _ in lengths]
     lowest = thresholds.lowest(scheme.labels)
-    messages = None if lowest is None else forward_backward(p)
+    messages = None if lowest is None else scaled_messages(p)
     if any(thresholds.of(label) is None for label in scheme.labels):
         for row, span in _best_path(crf, scheme, p, messages):
             if thresholds.of(span[2]) is None:
                 chosen[row].append(span)
     if messages is not None:
-        found = likely_spans(p, messages, tables.closing, tables.span_tags, lowest)
+        found = likely_spans(p, messages.whole(), tables.closing, tables.span_tags, lowest)
         for row, start, end, label, score in zip(*(column.tolist() for column in found)):
             span = (start, end, scheme.labels[label], score)
             limit = thresholds.of(span[2])
@@ -131,11 +131,11 @@ def _decode_batch(
 
 
 def _best_path(
-    crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Optional[Messages]
+    crf: LinearChainCRF, scheme: Scheme, p: Potentials, messages: Optional[ScaledMessages]
 ) -> Iterator[Tuple[int, ScoredT]]:
     """The spans of the best path of each sequence. YIELDS: Row and span, in the order of the text.
 
-    messages (Optional[Messages]): None: not needed for anything else, so those of the sequences with spans are enough.
+    messages (Optional[ScaledMessages]): None: not needed for anything else, so those of the sequences with spans are enough.
     """
     tables = _tables(scheme)
     tags, _ = crf.best_paths(p)
@@ -146,7 +146,7 @@ def _best_path(
     if messages is None:
         rows, found[:, 0] = numpy.unique(found[:, 0], return_inverse=True)
         p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
-        messages = forward_backward(p)
+        messages = scaled_messages(p)
     scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
     for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):
         yield int(rows[row]), (start, end, scheme.labels[label], score)

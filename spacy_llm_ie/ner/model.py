@@ -7,6 +7,7 @@ from thinc.api import Dropout, Linear, Maxout, Model, chain, with_array
 from thinc.types import Floats2d
 
 from ..layers.crf import LinearChainCRF
+from ..ops import use_torch_products
 from ..schemes import Scheme
 from ..shim import ModuleShim
 from ..types import TaggerModelT, Tok2VecModelT
@@ -46,7 +47,7 @@ def build_crf_tagger_v1(
         dims={"nO": nO},
         attrs={"dropout": dropout},
     )
-    return model
+    return use_torch_products(model)
 
 
 def get_crf(model: TaggerModelT) -> LinearChainCRF:

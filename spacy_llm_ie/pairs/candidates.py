@@ -10,6 +10,8 @@ from ..errors import Errors
 
 SpanT = Tuple[int, int, str]  # start, end, label
 # Document; starts and ends of its spans (S, 2), sorted; which of them may be heads, and which tails -> pairs (P, 2).
+# Documents with so few pairs are asked first whether all of them are near.
+FEW = 10_000
 PairGeneratorT = Callable[[Doc, ndarray, ndarray, ndarray], ndarray]
 
 
@@ -60,6 +62,8 @@ def _near(spans: ndarray, heads: ndarray, tails: ndarray, distance: int) -> ndar
     """All pairs with at most `distance` tokens between them, without looking at those that are far apart. Shape: (P, 2)."""
     if not len(heads) or not len(tails):
         return numpy.zeros((0, 2), dtype="int64")
+    if len(heads) * len(tails) <= FEW and spans[:, 0].max() - spans[:, 1].min() <= distance:
+        return _all_pairs(heads, tails)
     start, end = spans[tails, 0], spans[tails, 1]
     last = numpy.searchsorted(start, spans[heads, 1] + distance, side="right")
     first = numpy.searchsorted(numpy.maximum.accumulate(end), spans[heads, 0] - distance, side="left")
@@ -69,6 +73,14 @@ def _near(spans: ndarray, heads: ndarray, tails: ndarray, distance: int) -> ndar
     pairs = numpy.stack([heads[owner], tails[first[owner] + offset]], axis=1)
     near = spans[pairs[:, 0], 0] - spans[pairs[:, 1], 1] <= distance
     return pairs[near & (pairs[:, 0] != pairs[:, 1])]
+
+
+def _all_pairs(heads: ndarray, tails: ndarray) -> ndarray:
+    """All pairs, but of no span with itself. Shape: (P, 2)."""
+    pairs = numpy.empty((len(heads), len(tails), 2), dtype="int64")
+    pairs[..., 0], pairs[..., 1] = heads[:, None], tails
+    pairs = pairs.reshape(-1, 2)
+    return pairs[pairs[:, 0] != pairs[:, 1]]
 
 
 def closest(spans: ndarray, pairs: ndarray, most: int) -> ndarray:

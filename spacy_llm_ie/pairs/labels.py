@@ -82,6 +82,7 @@ class LabelTable:
             for head, tail in pairs:
                 if label in self.outputs and head in self.span_ids and tail in self.span_ids:
                     self.allowed[self.span_ids[head], self.span_ids[tail], self.outputs[label]] = True
+        self.joined = self.allowed[:, :, 1:].any(axis=2)
         self.allowed[:, :, 0] = True
 
     def rows(self, spans: Sequence[SpanT]) -> ndarray:
@@ -92,6 +93,10 @@ class LabelTable:
     def mask(self, rows: ndarray, pairs: ndarray) -> ndarray:
         """RETURNS (ndarray): True where a pair may have a label; output 0 always. Shape: (P, K)."""
         return self.allowed[rows[pairs[:, 0], 2], rows[pairs[:, 1], 2]]
+
+    def has_label(self, rows: ndarray, pairs: ndarray) -> ndarray:
+        """RETURNS (ndarray): True where some label joins the types of a pair. Shape: (P,)."""
+        return self.joined[rows[pairs[:, 0], 2], rows[pairs[:, 1], 2]]
 
     def targets(self, spans: Sequence[SpanT], pairs: ndarray, gold: GoldPairs, name: str) -> ndarray:
         """The gold labels of pairs. RETURNS (ndarray): True where a label holds, output 0 where none does. Shape: (P, K).

@@ -112,12 +112,10 @@ def _offsets(vectors: Sequence[Floats2d]) -> ndarray:
 
 def _rows(batch: PairBatch, offsets: ndarray, device: torch.device) -> Tuple[torch.Tensor, ...]:
     """Spans, pairs and document borders of the whole batch, as rows of what is one long text. As `PairScorer` takes them."""
-    spans, pairs, bounds, before = [], [], [], 0
-    for number, (here, there) in enumerate(zip(batch.spans, batch.pairs)):
-        moved = here.copy()
-        moved[:, :2] += offsets[number]
-        spans.append(moved)
-        pairs.append(there + before)
-        bounds.append(numpy.tile([offsets[number], offsets[number + 1] - 1], (len(here), 1)))
-        before += len(here)
-    return tuple(torch.from_numpy(numpy.concatenate(x).astype("int64")).to(device) for x in (spans, pairs, bounds))
+    sizes, begin, end = [len(rows) for rows in batch.spans], offsets[:-1], offsets[1:] - 1
+    spans = numpy.concatenate(batch.spans)
+    spans[:, :2] += numpy.repeat(begin, sizes)[:, None]
+    before = numpy.cumsum(sizes) - sizes
+    pairs = numpy.concatenate(batch.pairs) + numpy.repeat(before, [len(rows) for rows in batch.pairs])[:, None]
+    bounds = numpy.repeat(numpy.stack([begin, end], axis=1), sizes, axis=0)
+    return tuple(torch.from_numpy(x.astype("int64", copy=False)).to(device) for x in (spans, pairs, bounds))

@@ -15,10 +15,10 @@ from spacy.vocab import Vocab
 from thinc.api import xp2torch
 from thinc.types import Floats2d
 
-from ..encode.processor import one_thread
 from ..errors import Errors, Warnings
 from ..layers.pairs import pair_distance, pair_loss, pair_probabilities
 from ..ner.decoding import check_thresholds
+from ..processor import one_thread
 from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT
 from . import teaching
@@ -206,7 +206,7 @@ class PairPipe(ConfiguredPipe):
         table = table or self.table
         rows = table.rows(ordered)
         pairs = self.candidates(doc, rows[:, :2], heads, tails)
-        pairs = pairs[table.mask(rows, pairs)[:, 1:].any(axis=1)]
+        pairs = pairs[table.has_label(rows, pairs)]
         kept = closest(rows, pairs, self.cfg["max_pairs"])
         return Candidates(ordered, kept), len(pairs) - len(kept)
 

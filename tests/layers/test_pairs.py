@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spacy_llm_ie.layers import pairs as layer
-from spacy_llm_ie.layers.pairs import PairScorer, maxima, pair_loss, pair_probabilities, range_max
+from spacy_llm_ie.layers.pairs import PairScorer, _labels_of_tokens, maxima, pair_loss, pair_probabilities, range_max
 
 WIDTH, OUTPUTS, LABELS, HIDDEN = 3, 4, 2, 5
 FEATURES = {
@@ -376,9 +376,7 @@ def test_probabilities_by_their_formula(several, seed):
         assert probabilities == pytest.approx(expected)
 
 
-def test_a_span_is_marked_by_the_label_of_the_innermost_that_starts_last():
-    scorer = make_scorer()
-    spans = torch.tensor([(0, 6, 1), (1, 4, 2), (2, 3, 1)])
-    marks = scorer._mark(torch.zeros(7, WIDTH, dtype=torch.float64), spans)[:, WIDTH:]
-    one, two = scorer.labels.weight[1], scorer.labels.weight[2]
-    agree(marks, torch.stack([one, two, one, two, one, one, torch.zeros(2, dtype=torch.float64)]))
+def test_a_token_has_the_label_of_the_innermost_span_that_starts_last():
+    tokens, labels = _labels_of_tokens(torch.tensor([(0, 6, 1), (1, 4, 2), (2, 3, 1)]), 7)
+    assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
+    assert labels.tolist() == [1, 2, 1, 2, 1, 1]

@@ -6,7 +6,7 @@ from typing import Iterator
 
 import torch
 
-from .. import forks  # noqa: F401  forked processes must not wait for threads
+from . import forks  # noqa: F401  forked processes must not wait for threads
 
 
 def has_bfloat16() -> bool:

@@ -1,0 +1,73 @@
+"""thinc's operations with torch's products: the same results."""
+
+import numpy
+import pytest
+import spacy
+import torch
+from spacy.util import fix_random_seed
+from thinc.api import Linear, NumpyOps, get_current_ops
+
+from spacy_llm_ie.layers import products
+from spacy_llm_ie.ops import TorchProducts, use_torch_products
+
+SIZES = {"width": 16, "depth": 1, "embed_size": 50, "window_size": 1, "maxout_pieces": 2, "subword_features": True}
+
+
+@pytest.mark.parametrize("few", [1, 10**9])
+@pytest.mark.parametrize("shape", [(7, 5, 3), (1, 5, 3), (0, 5, 3), (300, 64, 33)])
+def test_products_are_those_of_thinc(monkeypatch, few, shape):
+    monkeypatch.setattr(products, "FEW", few)
+    a, b, c = shape
+    random = numpy.random.default_rng(0)
+    x, y = random.standard_normal((a, b), dtype="float32"), random.standard_normal((b, c), dtype="float32")
+    ops = TorchProducts()
+    for one, trans1 in ((x, False), (numpy.ascontiguousarray(x.T), True)):
+        for two, trans2 in ((y, False), (numpy.ascontiguousarray(y.T), True)):
+            numpy.testing.assert_allclose(ops.gemm(one, two, trans1=trans1, trans2=trans2), x @ y, rtol=1e-4, atol=1e-4)
+    out = numpy.full((a, c), 9, dtype="float32")
+    assert ops.gemm(x, y, out=out) is out
+    numpy.testing.assert_allclose(out, x @ y, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(products.ONE_DNN is None, reason="torch was built without oneDNN")
+def test_slices_of_matrices_are_copied_first(monkeypatch):
+    monkeypatch.setattr(products, "FEW", 1)
+    whole, values = torch.randn(8, 20), torch.randn(6, 12)
+    with torch.no_grad():
+        for weight in (whole[:, :12], whole[:, :12].contiguous(), whole.T[:12].T):
+            found = products.linear(values[:, ::1], weight, torch.ones(8))
+            torch.testing.assert_close(found, values @ weight.T + 1)
+
+
+def test_with_gradients_torch_multiplies_as_ever():
+    values = torch.randn(1000, 600, requires_grad=True)
+    products.linear(values, torch.ones(1, 600)).sum().backward()
+    torch.testing.assert_close(values.grad, torch.ones(1000, 600))
+
+
+def test_only_thincs_own_operations_are_replaced():
+    class Others(NumpyOps):
+        pass
+
+    others, ours = Linear(2, 2), Linear(2, 2)
+    others.ops = Others()
+    ours.ops = NumpyOps()
+    assert type(use_torch_products(others).ops) is Others
+    assert type(use_torch_products(ours).ops) is TorchProducts
+    assert type(get_current_ops()) is not TorchProducts
+
+
+def test_the_cnn_has_the_weights_and_vectors_of_spacys():
+    models = []
+    for name in ("spacy.HashEmbedCNN.v2", "spacy-llm-ie.HashEmbedCNN.v1"):
+        fix_random_seed(0)
+        models.append(spacy.registry.get("architectures", name)(pretrained_vectors=None, **SIZES))
+    docs = [spacy.blank("en")(text) for text in ("Acme Corp bought Globex.", "", "It rained.")]
+    for model in models:
+        fix_random_seed(0)
+        model.initialize(X=docs)
+    spacys, ours = models
+    assert ours.to_bytes() == spacys.to_bytes()
+    assert {type(node.ops) for node in ours.walk()} == {TorchProducts}
+    for one, two in zip(spacys.predict(docs), ours.predict(docs)):
+        numpy.testing.assert_allclose(one, two, atol=1e-5)
