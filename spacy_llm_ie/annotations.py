@@ -344,13 +344,13 @@ def _rows(group: SpanGroup, name: str, columns: Sequence[str], limits: Dict[str,
     RETURNS (List[Tuple[Any, ...]]): One tuple a row. Raises ValueError (E154) if columns are missing or do
         not fit.
     """
-    if not len(group) and not group.attrs:
-        return []
     found = [group.attrs.get(column) for column in columns]
+    if not len(group) and not (group.attrs and any(values is None or len(values) for values in found)):
+        return []
     whole = all(isinstance(values, (list, tuple)) and len(values) == len(found[0]) for values in found)
     for column, values in zip(columns, found):
         if whole and column in limits:
-            whole = all(isinstance(i, int) and 0 <= i < limits[column] for i in values)
+            whole = not values or set(map(type, values)) == {int} and 0 <= min(values) and max(values) < limits[column]
     if not whole:
         keys, expected = ", ".join(sorted(map(str, group.attrs))) or "none", ", ".join(columns)
         key = _GROUPS[name]

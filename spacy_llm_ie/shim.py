@@ -9,6 +9,7 @@ import torch
 from thinc.api import ArgsKwargs, Model, PyTorchShim, xp2torch
 
 from . import forks  # noqa: F401  forked processes must not wait for threads
+from .processor import has_bfloat16
 
 # The key in the header of the safetensors that holds what the module is made from.
 SETTINGS = "settings"
@@ -22,8 +23,9 @@ class ModuleShim(PyTorchShim):
     """
 
     def __init__(self, make: Callable[..., torch.nn.Module]) -> None:
-        super().__init__(None, serialize_model=_to_bytes, deserialize_model=self._from_bytes)
+        super().__init__(None, serialize_model=self._module_bytes, deserialize_model=self._from_bytes)
         self.make = make
+        self.is_half = False
 
     @property
     def module(self) -> Optional[torch.nn.Module]:
@@ -43,6 +45,21 @@ class ModuleShim(PyTorchShim):
         self._model = self.make(**settings).to(device)
         return self._model
 
+    def halve(self) -> None:
+        """Round the parameters to bfloat16: half the size on disk, and half the time where the processor multiplies bfloat16. In
+        training they are float32 again."""
+        self._model.to(torch.bfloat16)
+        self.is_half = True
+        if not has_bfloat16():
+            self._model.float()
+
+    def begin_update(self, inputs: ArgsKwargs) -> Any:
+        """As thinc's; parameters that were rounded to bfloat16 learn in float32."""
+        if self.is_half:
+            self._model.float()
+            self.is_half = False
+        return super().begin_update(inputs)
+
     def predict(self, inputs: ArgsKwargs) -> Any:
         """As thinc's, which turns training off and on again for each call, a walk over all parts of the module; here the module
         stays ready for prediction until `begin_update`.
@@ -55,14 +72,26 @@ class ModuleShim(PyTorchShim):
         with torch.no_grad():
             return self._model(*inputs.args, **inputs.kwargs)
 
+    def _module_bytes(self, module: Optional[torch.nn.Module]) -> bytes:
+        if module is None:
+            return b""
+        state = module.state_dict()
+        if self.is_half:
+            state = {name: value.bfloat16() if value.is_floating_point() else value for name, value in state.items()}
+        return safetensors.torch.save(state, metadata={SETTINGS: json.dumps(module.settings)})
+
     def _from_bytes(self, _: Any, data: bytes, device: torch.device) -> Optional[torch.nn.Module]:
+        self.is_half = False
         if not data:
             return None
         size = int.from_bytes(data[:8], "little")
         settings = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][SETTINGS])
-        module = self.make(**settings)
-        module.load_state_dict(safetensors.torch.load(data))
-        return module.to(device)
+        state = safetensors.torch.load(data)
+        self._model = self.make(**settings)
+        self._model.load_state_dict(state)
+        if any(value.dtype == torch.bfloat16 for value in state.values()):
+            self.halve()
+        return self._model.to(device)
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
@@ -80,12 +109,6 @@ class ModuleShim(PyTorchShim):
         if backup:
             for name, parameter in self._model.named_parameters():
                 parameter.data = backup.get(name, parameter.data)
-
-
-def _to_bytes(module: Optional[torch.nn.Module]) -> bytes:
-    if module is None:
-        return b""
-    return safetensors.torch.save(module.state_dict(), metadata={SETTINGS: json.dumps(module.settings)})
 
 
 def parameter_keys(model: Model) -> set:

@@ -1,18 +1,22 @@
-"""Swaps the encoder of a saved pipeline for one that runs in another program. The other components stay as they are."""
+"""Swaps the encoder of a saved pipeline for one that runs in another program. Of the other components, pair classifiers become
+bfloat16 if the encoder is no longer float32; the rest stays as it is."""
 
+import contextlib
+import copy
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from spacy.language import Language
 from spacy.pipeline.functions import DocCleaner
 from spacy_transformers.layers import TransformerModel
 from spacy_transformers.pipeline_component import Transformer
-from thinc.api import Config, Model
+from thinc.api import Config
 
 from ..encode.align import Frame
 from ..encode.compiled import CompiledTransformer, build_compiled_transformer_v1
 from ..encode.windows import longest_text
 from ..errors import Errors
+from ..pairs.pipe import PairPipe
 from .export import export_onnx
 from .quantize import quantize_products, quantize_weights
 
@@ -70,7 +74,7 @@ def compile_transformer(
     return compiled
 
 
-def save_compiled(nlp: Language, name: str, compiled: Model, output: Path, keep_vectors: bool = False) -> None:
+def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, output: Path, keep_vectors: bool = False) -> None:
     """Save a pipeline with another model in its transformer component.
 
     nlp (Language): The pipeline. Not modified.
@@ -81,7 +85,8 @@ def save_compiled(nlp: Language, name: str, compiled: Model, output: Path, keep_
         larger than the text.
     """
     output.mkdir(parents=True, exist_ok=True)
-    nlp.to_disk(output, exclude=[name])
+    with half_pairs(nlp) if compiled.precision != "float32" else contextlib.nullcontext():
+        nlp.to_disk(output, exclude=[name])
     pipe = nlp.get_pipe(name)
     model = pipe.model
     pipe.model = compiled
@@ -98,6 +103,21 @@ def save_compiled(nlp: Language, name: str, compiled: Model, output: Path, keep_
         config["components"][CLEANER] = {"factory": "doc_cleaner", **settings}
         DocCleaner(**settings).to_disk(output / CLEANER)
     config.to_disk(output / "config.cfg")
+
+
+@contextlib.contextmanager
+def half_pairs(nlp: Language) -> Iterator[None]:
+    """Round the parameters of pair classifiers to bfloat16 while the context lasts; see `ModuleShim.halve`."""
+    shims = [pipe.model.shims[0] for _, pipe in nlp.pipeline if isinstance(pipe, PairPipe)]
+    backup = [(shim, shim.module, shim.is_half) for shim in shims]
+    for shim, module, _ in backup:
+        shim._model = copy.deepcopy(module)
+        shim.halve()
+    try:
+        yield
+    finally:
+        for shim, module, is_half in backup:
+            shim._model, shim.is_half = module, is_half
 
 
 def _compiled_block(block: Dict[str, Any], compiled: CompiledTransformer) -> Dict[str, Any]:

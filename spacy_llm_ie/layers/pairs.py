@@ -69,7 +69,7 @@ class PairScorer(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
 
     def forward(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
-        """Score pairs.
+        """Score pairs; with parameters in bfloat16, they are computed in bfloat16.
 
         vectors (Tensor): Token vectors of all documents one after the other, with a row of zeros between documents. Shape: (T, D).
         spans (Tensor): Start, end (exclusive) and label of each span, rows of `vectors`. Those of one document stand together,
@@ -78,6 +78,8 @@ class PairScorer(nn.Module):
         bounds (Tensor): First row and end of the document of each span. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
+        if self.output.weight.dtype == torch.bfloat16 != vectors.dtype:
+            return self(vectors.bfloat16(), spans, pairs, bounds).to(vectors.dtype)
         if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS:
             return self._score(vectors, spans, pairs, bounds)
         chunks = _chunks(spans, pairs)

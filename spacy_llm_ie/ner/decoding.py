@@ -5,6 +5,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
 from numpy import ndarray
+from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 
 from ..errors import Errors
@@ -194,7 +195,7 @@ def constrain(emissions: ndarray, doc: Doc, scheme: Scheme, keep_entities: bool)
         scheme lacks stand outside of all spans.
     RETURNS (ndarray): A copy with -inf where a tag is forbidden; the same array if nothing is.
     """
-    space = doc.to_array("IS_SPACE").astype(bool)
+    space = doc.to_array(IS_SPACE).astype(bool)
     if space.any():
         edges = [tag[0] in ("BLU" if scheme.name == "BILUO" else "BI") for tag in scheme.tags]  # BIO does not mark the end
         emissions = numpy.where(space[:, None] & numpy.array(edges), -numpy.inf, emissions)

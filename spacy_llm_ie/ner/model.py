@@ -98,7 +98,8 @@ def _beside_forward(model: Tok2VecModelT, docs: List[Doc], is_train: bool) -> Tu
         backprop_first([gradient[:, :width] for gradient in gradients])
         return docs
 
-    return [model.ops.xp.hstack(rows) for rows in zip(first, second)], backprop
+    whole = model.ops.xp.hstack([model.ops.flatten(first), model.ops.flatten(second)])
+    return model.ops.unflatten(whole, [len(rows) for rows in first]), backprop
 
 
 def _beside_init(model: Tok2VecModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:

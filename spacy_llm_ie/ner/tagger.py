@@ -140,7 +140,7 @@ class CrfTaggerPipe(ConfiguredPipe):
         if not any(len(doc) for doc in docs):
             return [numpy.zeros((0, len(self.scheme.tags)), dtype="float32") for _ in docs]
         scores = [self.model.ops.to_numpy(array) for array in self.model.predict(docs)]
-        if not all(numpy.isfinite(array).all() for array in scores):
+        if not numpy.isfinite(numpy.concatenate(scores)).all():
             raise ValueError(Errors.E210.format(name=self.name))
         return [self.constrain(array, doc) for array, doc in zip(scores, docs)]
 

@@ -200,8 +200,8 @@ class PairPipe(ConfiguredPipe):
         RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
         """
         ordered = sorted(set(spans))
-        heads, tails = self.ends(ordered)
-        if len(ordered) < 2 or not len(heads) or not len(tails):
+        heads, tails = self.ends(ordered) if len(ordered) > 1 else NO_PAIRS.T
+        if not len(heads) or not len(tails):
             return Candidates(ordered, NO_PAIRS), 0
         table = table or self.table
         rows = table.rows(ordered)

@@ -23,6 +23,7 @@ from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
 from spacy_llm_ie.encode.spans import WordpieceSpans
 
 from ..encode.helpers import get_vectors, make_nlp
+from .helpers import make_family, make_pipeline
 
 TEXTS = [
     "The bank agreed to buy a new group in Paris.",
@@ -220,6 +221,19 @@ def test_a_compressed_pipeline_is_saved_again_as_it_is(nlp, tmp_path):
     for text in (TEXTS[0], TEXTS[-1]):
         assert [token.tag_ for token in again(text)] == [token.tag_ for token in small(text)]
     assert again.config["components"]["transformer"]["model"]["precision"] == "int8"
+
+
+def test_pair_classifiers_become_bfloat16_with_an_encoder_that_is_no_longer_float32(tmp_path):
+    nlp = make_pipeline(make_family(tmp_path / "bert", "bert"), steps=1)
+    nlp.to_disk(tmp_path / "whole")
+    before, names = nlp.to_bytes(), [name for name in nlp.pipe_names if name != "transformer"]
+    for precision in ("float32", "int8"):
+        compiled(nlp, tmp_path / precision, precision=precision)
+        for name in names:
+            sizes = [(tmp_path / folder / name / "model").stat().st_size for folder in ("whole", precision)]
+            is_half = precision == "int8" and name in ("ie_relations", "ie_arguments")
+            assert sizes[1] < 0.7 * sizes[0] if is_half else sizes[1] == sizes[0]
+    assert nlp.to_bytes() == before
 
 
 def test_little_is_padding(nlp, tmp_path, monkeypatch):
