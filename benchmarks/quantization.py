@@ -1,6 +1,7 @@
-"""Ways to quantise an encoder for ONNX Runtime and OpenVINO: error of the token vectors, F1 on development data, and time.
+"""Ways to quantise an encoder for ONNX Runtime, OpenVINO and torch: error of the token vectors, F1 on development data, and time.
 
     python benchmarks/quantization.py training/joint/model-best corpus/dev.spacy --train corpus/train.spacy
+    OMP_NUM_THREADS=1 python benchmarks/quantization.py ... --torch --only "torch|word piece|openvino"
     python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only "float32|trained"
     python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only trained --heads 0.58 --neurons 0.625 --pieces 9400
 
@@ -8,9 +9,10 @@
 (weights by column, activations with one scale for a batch). `static` has a scale for each layer that is found on texts, those of
 --train or else of the data: ONNX Runtime's own, from the smallest and largest numbers, and ours, which cuts off the largest ones.
 `trained` are pipelines that first learned for some more steps, with the rounding (quantisation-aware) or, to compare, without it;
-after they lost heads, neurons and word pieces, if so wished.
+after they lost heads, neurons and word pieces, if so wished. --torch: see quantization_torch.py.
 The error is the length of the difference from the given pipeline's float32 as a share of the length of the vectors, over the tokens
-of the data. The time is that of one pass of the encoder over the data, the best of five in alternation.
+of the data. The time is that of one pass of the encoder over the data, of the clock and of the processor, and that of the processor
+for the whole pipeline; each is the best of five in alternation.
 """
 
 import argparse
@@ -37,6 +39,7 @@ from spacy_llm_ie.data.corpus import create_corpus_v1
 from spacy_llm_ie.tasks import main_scores
 
 CALIBRATION_TEXTS = 200
+ROUNDS = 5
 FORMS = ("int8, by word piece", "int8, static, ours")
 
 
@@ -89,11 +92,23 @@ def quantize_by_layer(weights, tokenizer, docs):
 
 
 def read_vectors(nlp, path):
+    """RETURNS: The vectors of all tokens; and seconds of the encoder, of the clock and of the processor."""
     docs = [example.predicted for example in create_corpus_v1(path)(nlp)]
     with nlp.select_pipes(enable=["transformer"]):
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         found = [doc._.trf_data.model_output.last_hidden_state[0] for doc in nlp.pipe(docs)]
-        return numpy.concatenate(found), time.perf_counter() - begin
+        end = time.perf_counter(), time.process_time()
+        return numpy.concatenate(found), numpy.subtract(end, begin)
+
+
+def clock(nlp, path):
+    """RETURNS: Seconds of the encoder, of the clock and of the processor, and of the processor for the whole pipeline."""
+    docs = [example.predicted for example in create_corpus_v1(path)(nlp)]
+    begin = time.process_time()
+    for _ in nlp.pipe(docs):
+        pass
+    whole = time.process_time() - begin
+    return [*read_vectors(nlp, path)[1], whole]
 
 
 class Ways:
@@ -119,6 +134,13 @@ class Ways:
         yield "onnxruntime int8, static, ours", self.nlp, lambda: quantize_products(whole, calibrate(model, self.docs)), "int8"
         yield "openvino bfloat16", self.nlp, lambda: whole, "bfloat16"
         yield "openvino int8", self.nlp, lambda: export_encoder(model, "openvino", "int8"), "int8"
+
+    def torch(self):
+        if self.args.torch:
+            from quantization_torch import torch_ways
+
+            for way, export in torch_ways(find_component(self.nlp)[1].model):
+                yield way, self.nlp, export, way
 
     def trained(self):
         forms = {"without rounding": ("float32", *FORMS), "rounding by word piece": FORMS[:1], "rounding by layer": FORMS[1:]}
@@ -151,7 +173,7 @@ class Ways:
         return nlp, scales
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pipeline", type=Path)
     parser.add_argument("data", type=Path)
@@ -163,30 +185,48 @@ def main():
     parser.add_argument("--heads", type=float, default=0.0, help="share of the heads removed before training")
     parser.add_argument("--neurons", type=float, default=0.0, help="share of the neurons removed before training")
     parser.add_argument("--pieces", type=int, help="word pieces that stay beside those of the training data")
+    parser.add_argument("--torch", action="store_true", help="also ways to run it in torch; compiling takes minutes")
     parser.add_argument("--only", default="", help="ways whose names have this regular expression, and float32")
     args = parser.parse_args()
     if args.quantize_aware and not args.train:
         parser.error("--quantize-aware needs --train")
+    return args
+
+
+def make_pipeline(nlp, weights, way, precision):
+    """RETURNS (Language): The pipeline with the encoder of a way, and its vectors in doc._.trf_data."""
+    name, pipe = find_component(nlp)
+    backend = next((backend for backend in ("openvino", "torch") if way.startswith(backend)), "onnxruntime")
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = compile_transformer(pipe.model, weights, backend, precision)
+        save_compiled(nlp, name, compiled, Path(folder), keep_vectors=True)
+        return spacy.load(folder)
+
+
+def main():
+    args = parse()
     ways, exact, pipelines, rows = Ways(args), None, {}, {}
-    for way, nlp, export, precision in itertools.chain(ways.untrained(), ways.trained()):
+    for way, nlp, export, precision in itertools.chain(ways.untrained(), ways.torch(), ways.trained()):
         if way != "float32" and not re.search(args.only, way):
             continue
-        weights, backend = export(), "openvino" if way.startswith("openvino") else "onnxruntime"
-        name, pipe = find_component(nlp)
-        with tempfile.TemporaryDirectory() as folder:
-            compiled = compile_transformer(pipe.model, weights, backend, precision)
-            save_compiled(nlp, name, compiled, Path(folder), keep_vectors=True)
-            pipelines[way] = spacy.load(folder)
-        vectors, _ = read_vectors(pipelines[way], args.data)
-        exact = vectors if exact is None else exact
+        try:
+            weights = export()
+            found = make_pipeline(nlp, weights, way, precision)
+            vectors, (seconds, _) = read_vectors(found, args.data)
+        except RuntimeError as error:
+            print(f"# {way} fails:", str(error).partition("\n")[0], flush=True)
+            continue
+        pipelines[way], exact = found, vectors if exact is None else exact
         error = numpy.linalg.norm(vectors - exact) / numpy.linalg.norm(exact)
-        scores = main_scores(pipelines[way], score(pipelines[way], args.data))
+        scores = main_scores(found, score(found, args.data))
         rows[way] = [f"{len(weights) / 1e6:.1f}", f"{error:.1%}", *(f"{100 * value:.1f}" for value in scores.values())]
-        print(f"# {way}: {rows[way]}", flush=True)
-    rounds = [{way: read_vectors(nlp, args.data)[1] for way, nlp in pipelines.items()} for _ in range(5)]
-    print(f"| | encoder, MB | error of the vectors | {' | '.join(scores)} | seconds |\n| --- {'| ---: ' * (len(scores) + 3)}|")
+        print(f"# {way}: {rows[way]}, first pass over the data {seconds:.1f} s", flush=True)
+    rounds = [{way: clock(nlp, args.data) for way, nlp in pipelines.items()} for _ in range(ROUNDS)]
+    columns = ["encoder, MB", "error of the vectors", *scores, "seconds", "CPU seconds", "CPU seconds of the pipeline"]
+    print(f"| | {' | '.join(columns)} |\n| --- {'| ---: ' * len(columns)}|")
     for way, row in rows.items():
-        print(f"| {way} | {' | '.join(row)} | {min(seconds[way] for seconds in rounds):.2f} |")
+        times = (f"{min(times):.2f}" for times in zip(*(seconds[way] for seconds in rounds)))
+        print(f"| {way} | {' | '.join([*row, *times])} |")
 
 
 if __name__ == "__main__":
