@@ -208,13 +208,13 @@ class Block(NamedTuple):
     following: ndarray  # (G, n)
 
 
-def transition_blocks(legal: ndarray, dense_up_to: int = 24) -> List[Block]:
+def transition_blocks(legal: ndarray, dense_up_to: int) -> List[Block]:
     """Group the tags by the set of tags that may precede them, so that a maximum looks at legal steps only.
 
     BILUO over L labels falls into one block of (2L+1) x (2L+1) and L blocks of 2 x 2, a quarter of all K x K steps.
 
     legal (ndarray): True where a step is allowed. Shape: (K, K).
-    dense_up_to (int): With so few tags, one block of all steps is faster than several small ones.
+    dense_up_to (int): So few tags are one block of all steps.
     RETURNS (List[Block]): Each tag is a successor in exactly one group; one with no predecessor is given all of them.
     """
     everything = tuple(range(len(legal)))

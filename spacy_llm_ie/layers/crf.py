@@ -19,6 +19,11 @@ from . import chain
 from .chain import NEG_INF, Messages, Potentials
 
 
+# Up to so many tags, one block of all steps is faster than several small ones, and so it is for more tags in a few sequences.
+DENSE = 24
+FEW_ROWS, DENSE_IN_FEW_ROWS = 8, 64
+
+
 class PathCounts(NamedTuple):
     """What a distribution over the tag paths of one sequence expects: all that a chain's mean score under it depends on.
 
@@ -152,7 +157,8 @@ class LinearChainCRF(torch.nn.Module):
     def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
         """As `viterbi`, from potentials that `messages` has given already."""
         legal = self.legal.cpu().numpy()
-        return chain.viterbi(p, blocks_of(legal.tobytes(), len(legal)))
+        dense = DENSE if len(p.lengths) > FEW_ROWS else DENSE_IN_FEW_ROWS
+        return chain.viterbi(p, blocks_of(legal.tobytes(), len(legal), dense))
 
     def n_best(self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0) -> Tuple[ndarray, ndarray]:
         """The n best legal paths, best first. RETURNS: Tags (B, n, T) and probabilities (B, n), 0 where there is no path."""
@@ -162,9 +168,9 @@ class LinearChainCRF(torch.nn.Module):
 
 
 @lru_cache(maxsize=32)
-def blocks_of(legal: bytes, num_tags: int) -> List[chain.Block]:
+def blocks_of(legal: bytes, num_tags: int, dense_up_to: int) -> List[chain.Block]:
     """`chain.transition_blocks` of a table of legal steps; finding them takes as long as a short sentence."""
-    return chain.transition_blocks(numpy.frombuffer(legal, dtype=bool).reshape(num_tags, num_tags))
+    return chain.transition_blocks(numpy.frombuffer(legal, dtype=bool).reshape(num_tags, num_tags), dense_up_to)
 
 
 class _NegLogLikelihood(torch.autograd.Function):

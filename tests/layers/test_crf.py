@@ -62,7 +62,7 @@ def blocks(request, monkeypatch):
     """Run Viterbi once with all steps in one block and once with the legal steps only."""
     if request.param == "blocks":
         original = chain.transition_blocks
-        monkeypatch.setattr(chain, "transition_blocks", lambda legal: original(legal, dense_up_to=0))
+        monkeypatch.setattr(chain, "transition_blocks", lambda legal, dense_up_to: original(legal, dense_up_to=0))
     blocks_of.cache_clear()
     yield
     blocks_of.cache_clear()
