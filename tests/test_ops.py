@@ -39,6 +39,19 @@ def test_slices_of_matrices_are_copied_first(monkeypatch):
             torch.testing.assert_close(found, values @ weight.T + 1)
 
 
+@pytest.mark.parametrize("problem", [AttributeError("none"), RuntimeError("not built"), TypeError("other arguments")])
+def test_without_onednn_torch_multiplies_as_ever(monkeypatch, problem):
+    def fail(*args):
+        raise problem
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", fail)
+    assert products.find_one_dnn() is None
+    monkeypatch.setattr(products, "ONE_DNN", None)
+    monkeypatch.setattr(products, "FEW", 1)
+    with torch.no_grad():
+        torch.testing.assert_close(products.linear(torch.ones(2, 3), torch.ones(4, 3)), torch.full((2, 4), 3.0))
+
+
 def test_with_gradients_torch_multiplies_as_ever():
     values = torch.randn(1000, 600, requires_grad=True)
     products.linear(values, torch.ones(1, 600)).sum().backward()

@@ -18,7 +18,6 @@ from ..errors import Errors
 from . import chain
 from .chain import NEG_INF, Messages, Potentials
 
-
 # Up to so many tags, one block of all steps is faster than several small ones, and so it is for more tags in a few sequences.
 DENSE = 24
 FEW_ROWS, DENSE_IN_FEW_ROWS = 8, 64

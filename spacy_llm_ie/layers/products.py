@@ -3,7 +3,7 @@
 On AMD processors it is twice as quick as what torch takes otherwise (MKL).
 """
 
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from torch import Tensor
@@ -11,8 +11,22 @@ from torch.nn import functional
 
 # Products of fewer multiplications take longer to begin with it.
 FEW = 2**19
-# Not in torch's documentation, but what its compiler writes for a linear layer on x86 processors.
-ONE_DNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+def find_one_dnn() -> Optional[Callable[..., Tensor]]:
+    """What torch's compiler writes for a linear layer on x86 processors; it is not in torch's documentation.
+
+    RETURNS (Optional[Callable]): None where this torch does not have it.
+    """
+    try:
+        found = torch.ops.mkldnn._linear_pointwise
+        one = torch.ones(1, 1)
+        return found if float(found(one, one, one, "none", [], "")) == 2.0 else None
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+
+
+ONE_DNN = find_one_dnn()
 
 
 def linear(values: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
