@@ -29,7 +29,7 @@ def test_the_last_state_is_what_components_read(trained):
     texts = [*SENTENCES, "a_" * 150 + " ends", ""]
     docs = [nlp.make_doc(text) for text in texts]
     model.transformer.train()
-    with torch.no_grad():
+    with torch.no_grad(), pytest.warns(UserWarning, match="IE-W501"):
         states = token_states(model, docs)
     assert len(states) == 4 and {state.shape for state in states} == {(sum(map(len, docs)), 32)}
     expected = []
