@@ -17,10 +17,8 @@ from .recover import imitate, recover
 from .simulate import simulated_int8
 from .vocabulary import trim_vocabulary
 
-# Of the losses on the old vectors in recovery, of the last layer and of each one before; chosen on the newswire dev set
-# (docs/pruning.md).
+# Of the loss on the old vectors in recovery; chosen on the newswire dev set (docs/pruning.md).
 IMITATION = 10.0
-LAYERS = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def shrink(
         packing = plan_packing(nlp, removal, train)
         rounds = removal.quantize_aware or packing is not None
         with simulated_int8(transformer, packing=packing) if rounds else contextlib.nullcontext():
-            update = imitate(teacher, weight=IMITATION, layers=LAYERS)
+            update = imitate(teacher, weight=IMITATION)
             recover(nlp, train, dev, removal.steps, update=update, progress=True)
     return changes
 
