@@ -2,13 +2,16 @@
 
     python benchmarks/pruning.py training/joint/model-best corpus/train.spacy corpus/dev.spacy --output metrics/pruning.jsonl
     python benchmarks/pruning.py ... --only combined --ways fitted --steps 600 --eval-every 75 --learn-rate 1e-4 --imitate 10 --save training/pruned
+    python benchmarks/pruning.py ... --only nothing "in 12 MB" --ways fitted --bits 4 --steps 150 --imitate 10
     python benchmarks/pruning.py --plot metrics/pruning.jsonl docs/images/pruning.png
 
 Parts are chosen by importance measured on the development data (`gradient`; `fitted`: and what is left is fitted to stand for what is gone), by
-the size of their weights (`magnitude`; layers: the last ones), or at `random`.
+the size of their weights (`magnitude`; layers: the last ones), or at `random`. With --bits, scores, errors and recovery are those of the int8
+export for ONNX Runtime with so many bits a weight, and its size is measured.
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
@@ -18,10 +21,14 @@ import numpy
 import spacy
 import torch
 
+from spacy_llm_ie.compress.backend import export_encoder
 from spacy_llm_ie.compress.importance import Importance, measure_importance
 from spacy_llm_ie.compress.parts import find_layers, find_transformer, head_width
 from spacy_llm_ie.compress.prune import prune
 from spacy_llm_ie.compress.recover import imitate, recover
+from spacy_llm_ie.compress.shrink import Removal, plan_packing
+from spacy_llm_ie.compress.simulate import simulated_int8
+from spacy_llm_ie.compress.states import relative_distance, token_states
 from spacy_llm_ie.compress.vocabulary import trim_vocabulary
 from spacy_llm_ie.data.corpus import create_corpus_v1
 
@@ -40,8 +47,10 @@ SETTINGS = {
     "pieces of the corpus": {"extra": 0},
     "pieces of the corpus + 6000": {"extra": 6000},
     "combined, less": {"heads": 0.5, "neurons": 0.5, "extra": 4000},
-    # In int8, 12 MB.
+    # In int8, 12 MB without what is beside the weights.
     "combined": {"heads": 0.584, "neurons": 0.625, "extra": 6400},
+    # With --bits 4, a folder of 12 MB.
+    "in 12 MB": {"heads": 0.25, "neurons": 0.125, "extra": 30000},
 }
 
 
@@ -77,6 +86,32 @@ def size_in_int8(nlp):
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()) - 3 * numbers
 
 
+class Rounding:
+    """A pipeline as its int8 export will be; without --bits, as it is."""
+
+    def __init__(self, args, nlp, teacher, train, dev):
+        self.bits, self.nlp, self.teacher = args.bits, nlp, teacher
+        self.packing = plan_packing(nlp, Removal(bits=args.bits), train) if args.bits else None
+        self.docs = [example.reference for example in dev]
+
+    def __enter__(self):
+        transformer = find_transformer(self.nlp).transformer
+        self.context = simulated_int8(transformer, packing=self.packing) if self.bits else contextlib.nullcontext()
+        return self.context.__enter__()
+
+    def __exit__(self, *error):
+        return self.context.__exit__(*error)
+
+    def costs(self):
+        if not self.bits:
+            return {}
+        with torch.no_grad(), self:
+            states = [token_states(find_transformer(one), self.docs)[-1] for one in (self.nlp, self.teacher)]
+        weights = export_encoder(find_transformer(self.nlp), "onnxruntime", "int8", self.packing)
+        error = float(relative_distance(states[:1], states[1:])[0]) ** 0.5
+        return {"bits": self.bits, "error": round(100 * error, 1), "encoder_bytes": len(weights)}
+
+
 def show(nlp, dev, **about):
     scores = nlp.evaluate(dev)
     row = {**about, **{name: round(100 * scores[name], 1) for name in SHOWN if scores.get(name) is not None}}
@@ -89,7 +124,7 @@ def show(nlp, dev, **about):
 
 
 def run(args, name, setting, way, importance):
-    nlp = spacy.load(args.pipeline)
+    nlp, teacher = spacy.load(args.pipeline), spacy.load(args.pipeline)
     train, dev = (list(create_corpus_v1(path)(nlp)) for path in (args.train, args.dev))
     docs = [example.reference for example in train[: args.fit_on]] if way == "fitted" else None
     parts = {key: value for key, value in setting.items() if key in ("heads", "neurons", "layers")}
@@ -103,16 +138,21 @@ def run(args, name, setting, way, importance):
         if parts:
             prune(nlp, importance if number == 0 else measure_importance(nlp, dev, rank_layers=False), **shares, docs=docs)
         about = {"name": name, "way": way, "rounds": args.rounds, "round": number + 1, "seed": args.seed}
-        rows.append(show(nlp, dev, **about, steps=0))
+        rounding = Rounding(args, nlp, teacher, train, dev)
+        costs = rounding.costs()
+        with rounding:
+            rows.append(show(nlp, dev, **about, **costs, steps=0))
         if args.steps:
             start, steps = time.process_time(), args.steps // args.rounds
-            update = imitate(spacy.load(args.pipeline), weight=args.imitate) if args.imitate else None
-            found = recover(
-                nlp, train, dev, steps, update=update, learn_rate=args.learn_rate, eval_every=args.eval_every, seed=args.seed
-            )
+            update = imitate(teacher, weight=args.imitate) if args.imitate else None
+            settings = {"learn_rate": args.learn_rate, "eval_every": args.eval_every, "seed": args.seed}
+            with rounding:
+                found = recover(nlp, train, dev, steps, update=update, **settings)
             about.update(cpu_seconds=round(time.process_time() - start), learn_rate=args.learn_rate, imitate=args.imitate)
             about["by_step"] = {one.step: round(100 * one.score, 1) for one in found}
-            rows.append(show(nlp, dev, **about, steps=steps))
+            costs = rounding.costs()
+            with rounding:
+                rows.append(show(nlp, dev, **about, **costs, steps=steps))
     if args.save:
         nlp.to_disk(args.save)
     return rows
@@ -158,6 +198,7 @@ def main():
     parser.add_argument(
         "--imitate", type=float, default=0.0, help="weight of the difference from the vectors of the unpruned pipeline"
     )
+    parser.add_argument("--bits", type=int, choices=[4, 8], help="of a weight in the int8 export")
     parser.add_argument("--rounds", type=int, default=1, help="remove and recover in so many rounds, which share the steps")
     parser.add_argument("--save", type=Path, help="keep the last pipeline in this folder")
     parser.add_argument("--output", type=Path, help="append the figures to this JSONL file")

@@ -119,6 +119,8 @@ class Errors(metaclass=_Coded):
     E533 = "The pipeline in {path} could not be loaded and run in a process of its own: {problem}"
     E534 = "What is left of a smaller encoder is fitted to the training data, and there is none. Give it with --train, .spacy or .jsonl."
     E535 = "With --quantize-aware the pipeline is trained for some steps more, with the rounding of int8. That needs {missing} too."
+    E536 = "Weights of 4 bits (--bits 4) are for --backend onnxruntime --precision int8; found {found}. OpenVINO stores 8 bits a weight: leave out --bits."
+    E537 = "--bits is {found}; expected 8 or 4."
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import spacy
 import typer
@@ -14,8 +14,9 @@ from wasabi import msg
 
 from ..compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
+from ..compress.pack import Packing
 from ..compress.report import HEADER, plot, problems, table, write_card
-from ..compress.shrink import Removal, shrink
+from ..compress.shrink import Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
@@ -54,6 +55,7 @@ def compress_cli(
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
+    bits: int = typer.Option(8, "--bits", help="Bits in which int8 weights are stored: 8, or 4 (rare word pieces: 2)"),
     threads: int = typer.Option(0, "--threads", "-t", help="Encoder passes at a time; 0: one for each processor", min=0),
     max_loss: float = typer.Option(1.0, "--max-loss", "-m", help="Most points of F1 that a task may lose", min=0),
     keep_vectors: bool = typer.Option(False, "--keep-vectors", help="Leave the vectors in doc._.trf_data"),
@@ -62,18 +64,16 @@ def compress_cli(
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
+    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits)
+    runs = {"backend": backend, "precision": precision, "threads": threads}
     compress(
-        pipeline,
-        output,
-        dev,
-        backend=backend,
-        precision=precision,
-        removal=Removal(heads, neurons, layers, pieces, steps, quantize_aware),
+        *(pipeline, output, dev),
+        removal=removal,
         train=train,
-        threads=threads,
         max_loss=max_loss,
         keep_vectors=keep_vectors,
         force=force,
+        **runs,
     )
 
 
@@ -99,20 +99,30 @@ def compress(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
     removal.check(train is not None)
-    if removal.quantize_aware and precision not in ("auto", "int8"):
-        raise ValueError(Errors.E535.format(missing=f"--precision int8 (it is {precision})"))
-    choices = list_choices(backend, "int8" if removal.quantize_aware else precision)
+    choices = list_choices(*_wanted(backend, precision, removal))
     nlp = spacy.load(pipeline)
     smaller = nlp if removal.is_empty else spacy.load(pipeline)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
-    for change in shrink(smaller, nlp, removal, read.get(train, []), read[dev]):
+    examples = read.get(train, [])
+    for change in shrink(smaller, nlp, removal, examples, read[dev]):
         before, after = change
         msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
     with tempfile.TemporaryDirectory() as folder:
-        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors)
+        packing = plan_packing(smaller, removal, examples)
+        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
     return _report(nlp, {**choice._asdict(), **removal.settings()}, output, dev, max_loss, force)
+
+
+def _wanted(backend: str, precision: str, removal: Removal) -> Tuple[str, str]:
+    """The backend and the precision, or what the removal needs where they are auto; ValueError (E535, E536) if they do not fit."""
+    if removal.quantize_aware and precision not in ("auto", "int8"):
+        raise ValueError(Errors.E535.format(missing=f"--precision int8 (it is {precision})"))
+    if removal.bits < 8 and (backend not in ("auto", "onnxruntime") or precision not in ("auto", "int8")):
+        raise ValueError(Errors.E536.format(found=f"--backend {backend} --precision {precision}"))
+    is_int8 = removal.quantize_aware or removal.bits < 8
+    return "onnxruntime" if removal.bits < 8 else backend, "int8" if is_int8 else precision
 
 
 def list_choices(backend: str, precision: str) -> List[Choice]:
@@ -140,11 +150,13 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
     return installed
 
 
-def _make_all(nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool) -> Dict[Choice, Path]:
+def _make_all(
+    nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool, packing: Optional[Packing] = None
+) -> Dict[Choice, Path]:
     name, pipe = find_component(nlp)
     made = {}
     for choice in tqdm(choices, desc="exporting", disable=None):
-        weights = export_encoder(pipe.model, *choice)
+        weights = export_encoder(pipe.model, *choice, packing)
         compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
         made[choice] = folder / "-".join(choice)
         save_compiled(nlp, name, compiled, made[choice], keep_vectors)

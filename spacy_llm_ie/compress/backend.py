@@ -4,7 +4,7 @@ bfloat16 if the encoder is no longer float32; the rest stays as it is."""
 import contextlib
 import copy
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from spacy.language import Language
 from spacy.pipeline.functions import DocCleaner
@@ -18,6 +18,7 @@ from ..encode.windows import longest_text
 from ..errors import Errors
 from ..pairs.pipe import PairPipe
 from .export import export_onnx
+from .pack import Packing
 from .quantize import quantize_products, quantize_weights
 
 ARCHITECTURE = "spacy-llm-ie.CompiledTransformer.v1"
@@ -43,16 +44,20 @@ def find_component(nlp: Language) -> Tuple[str, Transformer]:
     return found[0]
 
 
-def export_encoder(model: TransformerModel, backend: str, precision: str) -> bytes:
+def export_encoder(model: TransformerModel, backend: str, precision: str, packing: Optional[Packing] = None) -> bytes:
     """Export the encoder of a transformer component for a backend.
 
     model (TransformerModel): The model of the component; has weights.
     backend, precision (str): See `build_compiled_transformer_v1`.
+    packing (Optional[Packing]): Store weights in 4 bits and less; for int8 in ONNX Runtime.
     RETURNS (bytes): ONNX.
+    RAISES (ValueError): If weights are to be packed for another backend or precision (E536).
     """
+    if packing is not None and (backend, precision) != ("onnxruntime", "int8"):
+        raise ValueError(Errors.E536.format(found=f"--backend {backend} --precision {precision}"))
     weights = export_onnx(model.transformer, Frame.from_tokenizer(model.tokenizer).has_types)
     if precision == "int8":
-        return quantize_products(weights) if backend == "onnxruntime" else quantize_weights(weights)
+        return quantize_products(weights, packing=packing) if backend == "onnxruntime" else quantize_weights(weights)
     return weights
 
 

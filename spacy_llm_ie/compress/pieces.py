@@ -52,7 +52,7 @@ def plan_vocabulary(tokenizer: PreTrainedTokenizerFast, wanted: ndarray, fixed: 
     tokenizer (PreTrainedTokenizerFast): The tokenizer, as it is.
     wanted (ndarray): Whether each piece is wanted. Shape: (highest number + 1,).
     fixed (Sequence[int]): Numbers of pieces that the transformer needs.
-    extra (int): How many to keep beyond what is wanted or needed, the lowest numbers first.
+    extra (int): How many to keep beyond what is wanted or needed, the lowest numbers first, but none that no text can have.
     RETURNS (Plan): The pieces, in their old order; new ones behind those of the model, before pieces added to it.
     """
     data = _read(tokenizer)
@@ -63,7 +63,8 @@ def plan_vocabulary(tokenizer: PreTrainedTokenizerFast, wanted: ndarray, fixed: 
     keep = {int(i) for i in numpy.flatnonzero(wanted)} | added | set(fixed)
     keep |= set(tokenizer.all_special_ids) | set(_ids_around(data["post_processor"])) | kind.needed(data["model"])
     keep &= names.keys()
-    others = (number for number in sorted(names) if number not in keep)
+    is_possible = kind.is_possible(tokenizer, data["model"])
+    others = (number for number in sorted(names) if number not in keep and is_possible(names[number]))
     keep |= {number for number, _ in zip(others, range(extra))}
     keep = kind.close(data["model"], keep)
     inside = {number: name for name, number in of_model.items() if number not in added}
@@ -128,12 +129,14 @@ class Kind(NamedTuple):
     close (Callable): The model, numbers of pieces that stay -> these, and those that they are made of.
     missing (Callable): The model, names of its pieces by number -> new pieces, with the numbers of those they are made from.
     write (Callable): The model, new numbers of pieces, the plan -> nothing; the model is modified in place.
+    is_possible (Callable): The tokenizer, its model -> a function that says whether a text can have a piece of this name.
     """
 
     needed: Callable[[Dict[str, Any]], Set[int]]
     close: Callable[[Dict[str, Any], Set[int]], Set[int]]
     missing: Callable[[Dict[str, Any], Dict[int, str]], Dict[str, Tuple[int, ...]]]
     write: Callable[[Dict[str, Any], Dict[str, int], Plan], None]
+    is_possible: Callable[[PreTrainedTokenizerFast, Dict[str, Any]], Callable[[str], bool]]
 
 
 def _find_kind(model: Dict[str, Any]) -> Kind:
@@ -173,6 +176,24 @@ def _find_missing(characters: Dict[int, List[str]], known: Iterable[str]) -> Dic
 
 def _write_wordpiece(model: Dict[str, Any], numbers: Dict[str, int], _: Plan) -> None:
     model["vocab"] = numbers
+
+
+def _wordpiece_possible(tokenizer: PreTrainedTokenizerFast, model: Dict[str, Any]) -> Callable[[str], bool]:
+    """What is taken apart before words are looked up cannot be found, such as BERT's [unused0]."""
+    normalizer, splitter = tokenizer.backend_tokenizer.normalizer, tokenizer.backend_tokenizer.pre_tokenizer
+    prefix = model["continuing_subword_prefix"]
+
+    def is_possible(name: str) -> bool:
+        text = name[len(prefix) :] if name.startswith(prefix) else name
+        normal = text if normalizer is None else normalizer.normalize_str(text)
+        parts = [(normal, ())] if splitter is None else splitter.pre_tokenize_str(normal)
+        return [part for part, _ in parts] == [text]
+
+    return is_possible
+
+
+def _all_possible(tokenizer: PreTrainedTokenizerFast, model: Dict[str, Any]) -> Callable[[str], bool]:
+    return lambda name: True
 
 
 def _bpe_merges(model: Dict[str, Any]) -> List[Tuple[str, str]]:
@@ -238,9 +259,9 @@ def _as_is(model: Dict[str, Any], keep: Set[int]) -> Set[int]:
 
 
 KINDS = {
-    "WordPiece": Kind(_wordpiece_needed, _as_is, _wordpiece_missing, _write_wordpiece),
-    "BPE": Kind(_bpe_needed, _bpe_close, _nothing, _write_bpe),
-    "Unigram": Kind(_unigram_needed, _as_is, _unigram_missing, _write_unigram),
+    "WordPiece": Kind(_wordpiece_needed, _as_is, _wordpiece_missing, _write_wordpiece, _wordpiece_possible),
+    "BPE": Kind(_bpe_needed, _bpe_close, _nothing, _write_bpe, _all_possible),
+    "Unigram": Kind(_unigram_needed, _as_is, _unigram_missing, _write_unigram, _all_possible),
 }
 
 

@@ -9,13 +9,13 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.util import registry
-from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
-from thinc.api import Model, Optimizer, chain, fix_random_seed, reduce_mean
+from thinc.api import Model, Optimizer, fix_random_seed
 from tqdm import tqdm
 
 from ..errors import Errors
-from .importance import clear_gradients, without_dropout
+from .importance import clear_gradients
 from .parts import find_transformer
+from .states import relative_distance, token_vectors
 
 # Leaves the gradients of a batch in the pipeline's parameters. The pipeline, the batch -> losses by name.
 UpdateT = Callable[[Language, List[Example]], Dict[str, float]]
@@ -90,7 +90,7 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
     """Make an `update` for `recover` that brings the vectors of the transformer back to what they were.
 
     The loss is added to that of the gold annotation: weight · the squared difference of each token's vector from the teacher's,
-    averaged over tokens, relative to the mean square of the teacher's. Removing parts keeps the width, so vectors can be compared
+    summed over tokens, relative to the squares of the teacher's. Removing parts keeps the width, so vectors can be compared
     as they are (Romero et al. 2015, FitNets, equation 3, without the regressor); texts need not be annotated for that. There is no
     dropout in this part.
 
@@ -100,29 +100,20 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
     drop (float): Dropout rate with which the components learn from gold annotation.
     RETURNS (Callable): For the `update` of `recover`.
     """
-    old = _token_vectors(find_transformer(teacher))
+    old = find_transformer(teacher)
 
     def update(nlp: Language, batch: List[Example]) -> Dict[str, float]:
         losses: Dict[str, float] = nlp.update(batch, drop=drop, sgd=False) if gold else {}
         docs = [nlp.make_doc(example.reference.text) for example in batch if example.reference.text.strip()]
         if not docs:
             return losses
-        model = find_transformer(nlp)
-        with without_dropout(model.transformer):
-            vectors, backprop = _token_vectors(model)(docs, is_train=True)
-        targets = old.predict([teacher.make_doc(doc.text) for doc in docs])
-        differences = [vector - target for vector, target in zip(vectors, targets)]
-        scale = sum(float((target**2).sum()) for target in targets) + 1e-12
-        losses["vectors"] = weight * sum(float((difference**2).sum()) for difference in differences) / scale
-        backprop([difference * (2 * weight / scale) for difference in differences])
-        return losses
+        with torch.no_grad():
+            target = token_vectors(old, [teacher.make_doc(doc.text) for doc in docs])
+        loss = weight * relative_distance(token_vectors(find_transformer(nlp), docs), target)
+        loss.backward()
+        return {**losses, "vectors": float(loss.detach())}
 
     return update
-
-
-def _token_vectors(model: TransformerModel) -> Model:
-    """The mean of the pieces of each token, as the listeners of our configs make it."""
-    return chain(model, split_trf_batch(), trfs2arrays(reduce_mean(), 1.0))
 
 
 def _fit_settings(nlp: Language, steps: int, learn_rate: Optional[float]) -> Dict[str, Any]:

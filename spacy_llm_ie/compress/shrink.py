@@ -9,7 +9,9 @@ from spacy.training import Example
 
 from ..errors import Errors
 from .importance import measure_importance
+from .pack import Packing
 from .parts import Change, find_transformer
+from .pieces import count_pieces
 from .prune import prune
 from .recover import imitate, recover
 from .simulate import simulated_int8
@@ -28,7 +30,9 @@ class Removal:
     layers (int): How many layers.
     pieces (Optional[int]): Keep the word pieces of the training data and so many others; None: all.
     steps (int): Updates in which the pipeline learns to do without, from gold annotation and from the vectors it had.
-    quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too.
+    quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too. So they
+        do with 4 bits.
+    bits (int): Bits in which the int8 export stores a weight: 8, or 4, but 2 for word pieces that the training data does not have.
     """
 
     heads: float = 0.0
@@ -37,18 +41,27 @@ class Removal:
     pieces: Optional[int] = None
     steps: int = 0
     quantize_aware: bool = False
+    bits: int = 8
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is removed, nor int8 learned."""
-        return not (self.heads or self.neurons or self.layers or self.pieces is not None or self.quantize_aware)
+        """Whether nothing is removed, no bits are saved, nor int8 learned."""
+        return not (self.removes or self.pieces is not None or self.quantize_aware or self.bits < 8)
+
+    @property
+    def removes(self) -> bool:
+        """Whether heads, neurons or layers are removed."""
+        return bool(self.heads or self.neurons or self.layers)
 
     def settings(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The settings that say something."""
-        return {name: value for name, value in asdict(self).items() if value}
+        return {name: value for name, value in asdict(self).items() if value and (name, value) != ("bits", 8)}
 
     def check(self, has_train: bool) -> None:
-        """Raise ValueError if there is no training data (E534), or int8 is to be learned without data or steps (E535)."""
+        """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), or there are no
+        such bits (E537)."""
+        if self.bits not in (4, 8):
+            raise ValueError(Errors.E537.format(found=self.bits))
         needed = {"--train FILE": has_train, "--steps N (200, say)": self.steps}
         missing = [option for option, given in needed.items() if not given]
         if self.quantize_aware and missing:
@@ -69,7 +82,7 @@ def shrink(
     dev (Sequence[Example]): Development data, on which importance is measured and the best weights are chosen.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
-        steps (E535), or a setting is out of range (E722).
+        steps (E535), or a setting is out of range (E537, E722).
     """
     removal.check(bool(train))
     if removal.is_empty:
@@ -77,13 +90,29 @@ def shrink(
     changes = []
     if removal.pieces is not None:
         changes.append(trim_vocabulary(nlp, (example.reference.text for example in train), extra=removal.pieces))
-    if removal.heads or removal.neurons or removal.layers:
+    if removal.removes:
         importance = measure_importance(nlp, dev, rank_layers=bool(removal.layers), progress=True)
         docs = [example.reference for example in train]
         parts = {"heads": removal.heads, "neurons": removal.neurons, "layers": removal.layers}
         changes.append(prune(nlp, importance, **parts, docs=docs))
     if removal.steps:
         transformer = find_transformer(nlp).transformer
-        with simulated_int8(transformer) if removal.quantize_aware else contextlib.nullcontext():
-            recover(nlp, train, dev, removal.steps, update=imitate(teacher, weight=IMITATION), progress=True)
+        packing = plan_packing(nlp, removal, train)
+        rounds = removal.quantize_aware or packing is not None
+        with simulated_int8(transformer, packing=packing) if rounds else contextlib.nullcontext():
+            update = imitate(teacher, weight=IMITATION)
+            recover(nlp, train, dev, removal.steps, update=update, progress=True)
     return changes
+
+
+def plan_packing(nlp: Language, removal: Removal, train: Sequence[Example]) -> Optional[Packing]:
+    """How the weights of a pipeline's encoder are to be stored.
+
+    nlp (Language): The pipeline, with the word pieces that are left.
+    removal (Removal): With `bits`.
+    train (Sequence[Example]): Training data; word pieces that it does not have are rare.
+    RETURNS (Optional[Packing]): None: in 8 bits.
+    """
+    if removal.bits == 8:
+        return None
+    return Packing(count_pieces(find_transformer(nlp).tokenizer, (example.reference.text for example in train)) == 0)

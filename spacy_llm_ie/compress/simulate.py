@@ -9,7 +9,7 @@ Stochastic Neurons for Conditional Computation", 2013, section 2.3). What is rou
 import contextlib
 import math
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
 
 import torch
 from spacy.tokens import Doc
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import Errors
 from .importance import hooked
+from .pack import Packing, round_to_levels
 from .quantize import LARGEST, LEAST_TABLE
 
 # A few numbers, those of [CLS] first, are several times as large as all others; a scale for a whole layer is better without them.
@@ -27,7 +28,9 @@ SHARE = 0.9999
 
 
 @contextlib.contextmanager
-def simulated_int8(transformer: nn.Module, scales: Optional[Dict[str, float]] = None) -> Iterator[None]:
+def simulated_int8(
+    transformer: nn.Module, scales: Optional[Dict[str, float]] = None, packing: Optional[Packing] = None
+) -> Iterator[None]:
     """While the context lasts, an encoder answers as its int8 export for ONNX Runtime does, but for the order of float sums.
 
     Training changes its float32 weights. Its parameters, their names and what is saved stay as they are.
@@ -35,13 +38,15 @@ def simulated_int8(transformer: nn.Module, scales: Optional[Dict[str, float]] = 
     transformer (nn.Module): A Hugging Face encoder. After the context it computes as before.
     scales (Optional[Dict[str, float]]): Of the inputs of its linear layers, by name, from `calibrate`; other layers, or all if
         None, have a scale for each word piece.
+    packing (Optional[Packing]): Of the export, if it stores weights in fewer than 8 bits.
     """
     with contextlib.ExitStack() as stack:
         for name, module in transformer.named_modules():
             if isinstance(module, nn.Linear):
-                forward: Callable = partial(_multiply, module, (scales or {}).get(name))
+                forward: Callable = partial(_multiply, module, (scales or {}).get(name), packing is not None)
             elif isinstance(module, nn.Embedding) and module.num_embeddings >= LEAST_TABLE:
-                forward = partial(_look_up, module.forward)
+                packed = packing is not None and module.num_embeddings == len(packing.rare)
+                forward = partial(_look_up, module.forward, torch.from_numpy(packing.rare) if packed else None)
             else:
                 continue
             module.forward = forward  # the instance's own goes before that of its class
@@ -108,13 +113,32 @@ class _RoundRows(torch.autograd.Function):
         return gradient
 
 
-def _multiply(module: nn.Linear, scale: Optional[float], values: Tensor) -> Tensor:
+class _PassThrough(torch.autograd.Function):
+    """Rounded values with the gradient of the values."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rounded: Tensor) -> Tensor:
+        """RETURNS (Tensor): The rounded values."""
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Tensor, None]:
+        """RETURNS (Tuple[Tensor, None]): The gradient as it comes."""
+        return gradient, None
+
+
+def _multiply(module: nn.Linear, scale: Optional[float], is_packed: bool, values: Tensor) -> Tensor:
     values = round_rows(values) if scale is None else round_all(values, scale)
-    return nn.functional.linear(values, round_rows(module.weight), module.bias)
+    weight = _PassThrough.apply(module.weight, round_to_levels(module.weight, 4)) if is_packed else module.weight
+    return nn.functional.linear(values, round_rows(weight), module.bias)
 
 
-def _look_up(forward: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
-    return round_rows(forward(ids))
+def _look_up(forward: Callable[[Tensor], Tensor], rare: Optional[Tensor], ids: Tensor) -> Tensor:
+    rows = forward(ids)
+    if rare is None:
+        return round_rows(rows)
+    rare = rare.to(ids.device)[ids][..., None]
+    return _PassThrough.apply(rows, torch.where(rare, round_to_levels(rows, 2), round_to_levels(rows, 4)))
 
 
 def _note_largest(largest: Dict[str, float], name: str, share: float, values: Tensor) -> None:

@@ -34,7 +34,7 @@ def trim_vocabulary(nlp: Language, texts: Iterable[str], *, min_count: int = 1, 
     texts (Iterable[str]): Texts like those that the pipeline is for: its training data, or better more.
     min_count (int): How often a piece must occur in the texts to stay, 1 or more.
     extra (int): How many pieces to keep beyond all those; the ones with the lowest numbers, which in the vocabularies
-        of BERT, RoBERTa and others are the most frequent in the language.
+        of BERT, RoBERTa and others are the most frequent in the language. WordPiece: none that no text can have, such as [unused0].
     RETURNS (Change): The sizes of the transformer before and after.
     RAISES (ValueError): If an argument is out of range, there is no text, or the tokenizer is of another kind.
     """

@@ -5,6 +5,7 @@ components need no change. It is for prediction; what it was made from can be tr
 """
 
 import os
+import zlib
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -123,13 +124,15 @@ class CompiledShim(Shim):
             return runtime
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): What `from_bytes` reads: the ONNX model, the files of the tokenizer, settings."""
+        """RETURNS (bytes): What `from_bytes` reads: the ONNX model, the files of the tokenizer, compressed, and settings."""
         files: Dict[str, bytes] = {}
         if self.tokenizer is not None:
             with TemporaryDirectory() as folder:
                 self.tokenizer.save_pretrained(folder)
-                files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-        return srsly.msgpack_dumps({"weights": self.weights, "tokenizer": files, "settings": self.settings})
+                files = {path.name: zlib.compress(path.read_bytes(), 9) for path in sorted(Path(folder).iterdir())}
+            if "tokenizer.json" in files:
+                files.pop("vocab.txt", None)  # says nothing that the other does not
+        return srsly.msgpack_dumps({"weights": self.weights, "tokenizer": files, "zlib": True, "settings": self.settings})
 
     def from_bytes(self, bytes_data: bytes) -> "CompiledShim":
         """bytes_data (bytes): What `to_bytes` has written. RETURNS (CompiledShim): This object."""
@@ -137,8 +140,9 @@ class CompiledShim(Shim):
         tokenizer = None
         if message["tokenizer"]:
             with TemporaryDirectory() as folder:
+                read = zlib.decompress if message.get("zlib") else bytes  # an older version did not compress
                 for name, content in message["tokenizer"].items():
-                    (Path(folder) / Path(name).name).write_bytes(content)
+                    (Path(folder) / Path(name).name).write_bytes(read(content))
                 tokenizer = AutoTokenizer.from_pretrained(folder)
         self.set(message["weights"], tokenizer, message["settings"])
         return self

@@ -5,13 +5,13 @@ Drop-in for spacy-transformers' own TransformerModel in the `transformer` compon
 """
 
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple
 
 import srsly
 import torch
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.util import SimpleFrozenDict
-from spacy_transformers.data_classes import FullTransformerBatch
+from spacy_transformers.data_classes import FullTransformerBatch, WordpieceBatch
 from spacy_transformers.layers import TransformerModel, split_trf_batch, trfs2arrays
 from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_from_pretrained
@@ -230,9 +230,7 @@ def forward(model: WindowTransformer, docs: Iterable[Doc], is_train: bool) -> Tu
     if not any(len(doc) for doc in docs):
         return FullTransformerBatch.empty(len(docs)), lambda d_output: docs
     maybe_flush_pytorch_cache(chance=model.attrs.get("flush_cache_chance", 0))
-    limit = longest_text(model.tokenizer, model.transformer, model.frame.size)
-    split = partial(split_docs, model.tokenizer)
-    spans, wordpieces, align = split_into_windows(split, limit, model.frame, model.attrs["get_spans"], docs)
+    spans, wordpieces, align = cut_into_windows(model, docs)
     layer = model.layers[0]
     if not is_train:
         model_output = predict_rows(layer, wordpieces, model.max_pieces)
@@ -244,6 +242,19 @@ def forward(model: WindowTransformer, docs: Iterable[Doc], is_train: bool) -> Tu
         return docs
 
     return WindowBatch(spans, wordpieces, model_output, align), backprop
+
+
+def cut_into_windows(model: WindowTransformer, docs: Sequence[Doc]) -> Tuple[List[List[Span]], WordpieceBatch, Ragged]:
+    """Cut documents into rows of word pieces.
+
+    model (WindowTransformer): Has weights.
+    docs (Sequence[Doc]): The documents. Not modified.
+    RETURNS (Tuple[List[List[Span]], WordpieceBatch, Ragged]): The windows of each document, the rows, and the numbers of the
+        pieces of each token, where all rows together are one.
+    """
+    limit = longest_text(model.tokenizer, model.transformer, model.frame.size)
+    split = partial(split_docs, model.tokenizer)
+    return split_into_windows(split, limit, model.frame, model.attrs["get_spans"], docs)
 
 
 def replace_listener_cfg(transformer_cfg: Dict[str, Any], listener_cfg: Dict[str, Any]) -> Dict[str, Any]:

