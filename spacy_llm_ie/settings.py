@@ -1,7 +1,8 @@
 """What all our trainable components share: settings that are saved, and that `spacy.load(..., config=...)` may override."""
 
+import contextlib
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from spacy.pipeline import TrainablePipe
 from spacy.training import Example, validate_examples
@@ -9,7 +10,7 @@ from thinc.api import Optimizer, set_dropout_rate
 
 from .errors import Errors
 from .optimizer import ScaledOptimizer
-from .shim import parameter_keys
+from .shim import ModuleShim, parameter_keys
 from .types import ScorerT
 
 PipeT = TypeVar("PipeT", bound="ConfiguredPipe")
@@ -137,6 +138,7 @@ class ConfiguredPipe(TrainablePipe):
         if not any(len(example.predicted) for example in examples):
             return losses
         set_dropout_rate(self.model, drop)
+        self.cfg.pop("half", None)
         losses[self.name] += self.learn(examples, lesson)
         if sgd not in (None, False):
             self.finish_update(sgd)
@@ -156,6 +158,42 @@ class ConfiguredPipe(TrainablePipe):
         listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in self.model.walk())
         if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
             raise ValueError(Errors.E206.format(name=self.name))
+
+    def halve(self) -> None:
+        """Save weights in half the space from now on: those of thinc as float16, those of torch as bfloat16, in which they are also
+        used (see `ModuleShim.halve`). Training goes on in float32, and is saved so."""
+        self.cfg["half"] = True
+        for node in self.model.walk():
+            for shim in node.shims:
+                if isinstance(shim, ModuleShim) and shim.can_be_half:
+                    shim.halve()
+
+    @contextlib.contextmanager
+    def _halved(self) -> Iterator[None]:
+        """thinc's parameters are float16 while the context lasts, if they are saved so."""
+        places = [(node, name) for node in self.model.walk() for name in node.param_names if node.has_param(name)]
+        backup = [(node, name, node.get_param(name)) for node, name in places if self.cfg.get("half")]
+        for node, name, value in backup:
+            node.set_param(name, value.astype("float16"))
+        try:
+            yield
+        finally:
+            for node, name, value in backup:
+                node.set_param(name, value)
+
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+        """Save the component in a folder.
+
+        path (Union[str, Path]): Its folder.
+        exclude (Iterable[str]): Names of parts to leave out.
+        """
+        with self._halved():
+            super().to_disk(path, exclude=exclude)
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """As `to_disk`. RETURNS (bytes): What `from_bytes` reads."""
+        with self._halved():
+            return super().to_bytes(exclude=exclude)
 
     def from_disk(self: PipeT, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> PipeT:
         """Load the component. Settings that were given otherwise for this load than for the saved one are kept.
@@ -179,6 +217,10 @@ class ConfiguredPipe(TrainablePipe):
 
         A setting that the saved component did not know (an older version wrote it) has its value of the config.
         """
+        for node in self.model.walk():
+            for name in node.param_names:
+                if node.has_param(name) and node.get_param(name).dtype == "float16":
+                    node.set_param(name, node.get_param(name).astype("float32"))
         saved = self.cfg.get("given", {})
         self.cfg.update({k: v for k, v in given.items() if v != saved.get(k, v) or k not in self.cfg})
         self.cfg["given"] = given

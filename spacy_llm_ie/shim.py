@@ -20,12 +20,13 @@ class ModuleShim(PyTorchShim):
 
     make (Callable[..., torch.nn.Module]): Makes the module from settings that JSON can hold; the module keeps them in an
         attribute `settings`. There is no module before `build` or loading.
+    can_be_half (bool): Whether the module can be computed in bfloat16.
     """
 
-    def __init__(self, make: Callable[..., torch.nn.Module]) -> None:
+    def __init__(self, make: Callable[..., torch.nn.Module], can_be_half: bool = False) -> None:
         super().__init__(None, serialize_model=self._module_bytes, deserialize_model=self._from_bytes)
         self.make = make
-        self.is_half = False
+        self.can_be_half, self.is_half = can_be_half, False
 
     @property
     def module(self) -> Optional[torch.nn.Module]:

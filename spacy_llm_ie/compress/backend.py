@@ -1,11 +1,10 @@
-"""Swaps the encoder of a saved pipeline for one that runs in another program. Of the other components, pair classifiers become
-bfloat16 if the encoder is no longer float32; the rest stays as it is."""
+"""Swaps the encoder of a saved pipeline for one that runs in another program. The other components stay as
+they are, but take half the space if the encoder is no longer float32."""
 
-import contextlib
-import copy
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+import spacy
 from spacy.language import Language
 from spacy.pipeline.functions import DocCleaner
 from spacy_transformers.layers import TransformerModel
@@ -16,7 +15,7 @@ from ..encode.align import Frame
 from ..encode.compiled import CompiledTransformer, build_compiled_transformer_v1
 from ..encode.windows import longest_text
 from ..errors import Errors
-from ..pairs.pipe import PairPipe
+from ..settings import ConfiguredPipe
 from .export import export_onnx
 from .pack import Packing
 from .quantize import quantize_products, quantize_weights
@@ -90,8 +89,7 @@ def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, outpu
         larger than the text.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with half_pairs(nlp) if compiled.precision != "float32" else contextlib.nullcontext():
-        nlp.to_disk(output, exclude=[name])
+    nlp.to_disk(output, exclude=[name])
     pipe = nlp.get_pipe(name)
     model = pipe.model
     pipe.model = compiled
@@ -108,21 +106,16 @@ def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, outpu
         config["components"][CLEANER] = {"factory": "doc_cleaner", **settings}
         DocCleaner(**settings).to_disk(output / CLEANER)
     config.to_disk(output / "config.cfg")
+    if compiled.precision != "float32":
+        _halve(output)
 
 
-@contextlib.contextmanager
-def half_pairs(nlp: Language) -> Iterator[None]:
-    """Round the parameters of pair classifiers to bfloat16 while the context lasts; see `ModuleShim.halve`."""
-    shims = [pipe.model.shims[0] for _, pipe in nlp.pipeline if isinstance(pipe, PairPipe)]
-    backup = [(shim, shim.module, shim.is_half) for shim in shims]
-    for shim, module, _ in backup:
-        shim._model = copy.deepcopy(module)
-        shim.halve()
-    try:
-        yield
-    finally:
-        for shim, module, is_half in backup:
-            shim._model, shim.is_half = module, is_half
+def _halve(folder: Path) -> None:
+    """Save our components of a pipeline in half the space; see `ConfiguredPipe.halve`."""
+    for name, pipe in spacy.load(folder).pipeline:
+        if isinstance(pipe, ConfiguredPipe):
+            pipe.halve()
+            pipe.to_disk(folder / name, exclude=["vocab"])
 
 
 def _compiled_block(block: Dict[str, Any], compiled: CompiledTransformer) -> Dict[str, Any]:

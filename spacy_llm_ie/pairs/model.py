@@ -57,7 +57,7 @@ def build_pair_classifier_v1(
         _forward,
         init=_init,
         layers=[tok2vec],
-        shims=[ModuleShim(PairScorer)],
+        shims=[ModuleShim(PairScorer, can_be_half=True)],
         refs={"tok2vec": tok2vec},
         attrs={"dropout": dropout, "dropout_rate": 0.0, "settings": settings, "sizes": None},
     )
