@@ -15,8 +15,8 @@ from .pack import GROUP, PackedRows, Packing, level_table, pack_rows, unpack_row
 
 # Where ONNX Runtime keeps what ONNX itself does not have.
 MICROSOFT = "com.microsoft"
-# Smaller tables (segments) stay as they are.
-LEAST_TABLE = 100
+# Smaller tables (positions, segments) stay as they are; positions do not where every byte counts.
+LEAST_TABLE = {"whole": 1024, "packed": 100}
 LARGEST = 127
 
 
@@ -80,6 +80,11 @@ def quantize_products(weights: bytes, scales: Optional[Dict[str, float]] = None,
             _multiply_all(graph, node, name, scale)
     _quantize_tables(graph)
     return graph.to_bytes()
+
+
+def least_table(packing: Optional[Packing]) -> int:
+    """RETURNS (int): How many rows a table has at least that is rounded."""
+    return LEAST_TABLE["whole" if packing is None else "packed"]
 
 
 def round_to_int8(values: ndarray, axis: int) -> Tuple[ndarray, ndarray]:
@@ -238,7 +243,7 @@ def _quantize_tables(graph: Graph) -> None:
     nodes, graph.nodes = graph.nodes, []
     for node in nodes:
         name = node.input[0] if node.op_type == "Gather" else ""
-        if not graph.is_matrix(name) or graph.tensors[name].dims[0] < LEAST_TABLE:
+        if not graph.is_matrix(name) or graph.tensors[name].dims[0] < least_table(graph.packing):
             graph.nodes.append(node)
             continue
         ids, output = node.input[1], node.output[0]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import Errors
 from .importance import hooked
 from .pack import Packing, round_to_levels
-from .quantize import LARGEST, LEAST_TABLE
+from .quantize import LARGEST, least_table
 
 # A few numbers, those of [CLS] first, are several times as large as all others; a scale for a whole layer is better without them.
 # Chosen on the newswire dev set (docs/compress.md).
@@ -44,7 +44,7 @@ def simulated_int8(
         for name, module in transformer.named_modules():
             if isinstance(module, nn.Linear):
                 forward: Callable = partial(_multiply, module, (scales or {}).get(name), packing is not None)
-            elif isinstance(module, nn.Embedding) and module.num_embeddings >= LEAST_TABLE:
+            elif isinstance(module, nn.Embedding) and module.num_embeddings >= least_table(packing):
                 packed = packing is not None and module.num_embeddings == len(packing.rare)
                 forward = partial(_look_up, module.forward, torch.from_numpy(packing.rare) if packed else None)
             else:
