@@ -67,6 +67,7 @@ PAGES = {
             "spacy_llm_ie.encode.weights:packaged_weights",
         ],
     },
+    "tok2vec": {"architectures": ["spacy_llm_ie.ops:build_hash_embed_cnn_v1"]},
     "ie_encoder": {
         "factory": "spacy_llm_ie.encode.pipe:make_encoder",
         "component": "spacy_llm_ie.encode.pipe:EncoderPipe",

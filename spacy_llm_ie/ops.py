@@ -62,6 +62,7 @@ def build_hash_embed_cnn_v1(
 ) -> Model[List[Doc], List[Floats2d]]:
     """Build spaCy's `spacy.HashEmbedCNN.v2` with `TorchProducts`: the same arguments and weights, quicker on the CPU.
 
+    width, depth, embed_size, window_size, maxout_pieces, subword_features, pretrained_vectors: As in spaCy's.
     RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors.
     """
     return use_torch_products(
