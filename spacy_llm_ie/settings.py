@@ -14,6 +14,7 @@ from .shim import ModuleShim, parameter_keys
 from .types import ScorerT
 
 PipeT = TypeVar("PipeT", bound="ConfiguredPipe")
+MOST_FLOAT16 = 65504
 
 
 class Lesson(NamedTuple):
@@ -170,9 +171,10 @@ class ConfiguredPipe(TrainablePipe):
 
     @contextlib.contextmanager
     def _halved(self) -> Iterator[None]:
-        """thinc's parameters are float16 while the context lasts, if they are saved so."""
+        """thinc's parameters are float16 while the context lasts, if they are saved so and it has such numbers."""
         places = [(node, name) for node in self.model.walk() for name in node.param_names if node.has_param(name)]
-        backup = [(node, name, node.get_param(name)) for node, name in places if self.cfg.get("half")]
+        found = [(node, name, node.get_param(name)) for node, name in places if self.cfg.get("half")]
+        backup = [(node, name, value) for node, name, value in found if abs(value).max(initial=0) <= MOST_FLOAT16]
         for node, name, value in backup:
             node.set_param(name, value.astype("float16"))
         try:

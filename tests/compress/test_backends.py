@@ -259,6 +259,16 @@ def test_halved_components_learn_and_are_saved_whole_again(tmp_path):
         assert losses[name] > 0 and len(pipe.to_bytes()) == pytest.approx(whole, rel=0.02)
 
 
+def test_weights_beyond_float16_stay_as_they_are(tmp_path):
+    nlp = make_pipeline(make_family(tmp_path / "bert", "bert"), steps=1)
+    pipe = nlp.get_pipe("ie_ner")
+    output = pipe.model.get_ref("output_layer")
+    output.set_param("b", output.get_param("b") + 1e5)
+    pipe.halve()
+    again = pipe.from_bytes(pipe.to_bytes()).model.get_ref("output_layer")
+    assert numpy.isfinite(again.get_param("W")).all() and again.get_param("b").min() > 9e4
+
+
 def test_little_is_padding(nlp, tmp_path, monkeypatch):
     small = compiled(nlp, tmp_path / "small")
     runtime, real, whole = small.get_pipe("transformer").model.runtime, 0, 0
