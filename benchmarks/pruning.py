@@ -28,7 +28,7 @@ from spacy_llm_ie.compress.prune import prune
 from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.shrink import Removal, plan_packing
 from spacy_llm_ie.compress.simulate import simulated_int8
-from spacy_llm_ie.compress.states import relative_distance, token_states
+from spacy_llm_ie.compress.states import relative_distance, token_vectors
 from spacy_llm_ie.compress.vocabulary import trim_vocabulary
 from spacy_llm_ie.data.corpus import create_corpus_v1
 
@@ -106,9 +106,9 @@ class Rounding:
         if not self.bits:
             return {}
         with torch.no_grad(), self:
-            states = [token_states(find_transformer(one), self.docs)[-1] for one in (self.nlp, self.teacher)]
+            vectors = [token_vectors(find_transformer(one), self.docs) for one in (self.nlp, self.teacher)]
         weights = export_encoder(find_transformer(self.nlp), "onnxruntime", "int8", self.packing)
-        error = float(relative_distance(states[:1], states[1:])[0]) ** 0.5
+        error = float(relative_distance(*vectors)) ** 0.5
         return {"bits": self.bits, "error": round(100 * error, 1), "encoder_bytes": len(weights)}
 
 

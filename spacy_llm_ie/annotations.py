@@ -107,8 +107,7 @@ class Argument(_View):
 class Event(_View):
     """Something that happens, named by a trigger, with the spans that take part in it.
 
-    Equal by value, as relations are; the label of the trigger's span does not count, since the event has its
-    own.
+    Equal by value, as relations are; the label of the trigger's span does not count, since the event has its own.
 
     trigger (Span): The words that name the event.
     label (str): Event type, not empty.
@@ -345,9 +344,9 @@ def _rows(group: SpanGroup, name: str, columns: Sequence[str], limits: Dict[str,
         not fit.
     """
     found = [group.attrs.get(column) for column in columns]
-    if not len(group) and not (group.attrs and any(values is None or len(values) for values in found)):
-        return []
     whole = all(isinstance(values, (list, tuple)) and len(values) == len(found[0]) for values in found)
+    if not len(group) and (not group.attrs or whole and not found[0]):
+        return []
     for column, values in zip(columns, found):
         if whole and column in limits:
             whole = not values or set(map(type, values)) == {int} and 0 <= min(values) and max(values) < limits[column]

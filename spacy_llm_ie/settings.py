@@ -14,6 +14,7 @@ from .shim import ModuleShim, parameter_keys
 from .types import ScorerT
 
 PipeT = TypeVar("PipeT", bound="ConfiguredPipe")
+# The largest number of float16.
 MOST_FLOAT16 = 65504
 
 

@@ -6,7 +6,7 @@ import warnings
 import numpy
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Example
 from spacy.vocab import Vocab
 
@@ -371,6 +371,14 @@ def test_lost_attrs_are_an_error_and_not_an_empty_answer(doc):
     example = Example.from_dict(doc.copy(), Example(doc.copy(), doc).to_dict())
     with pytest.raises(ValueError, match="IE-E154"):
         example.reference._.relations  # noqa: B018
+
+
+@pytest.mark.parametrize("attrs", [{"heads": 3}, {"heads": []}, {"heads": [0], "tails": [], "labels": [], "scores": []}])
+def test_an_empty_group_with_other_columns_is_an_error(nlp, attrs):
+    doc = nlp.make_doc("Nothing here.")
+    doc.spans["ie_relations"] = SpanGroup(doc, attrs=attrs)
+    with pytest.raises(ValueError, match="IE-E154"):
+        doc._.relations  # noqa: B018
 
 
 def test_a_group_that_someone_shortened_is_an_error(doc):

@@ -60,7 +60,11 @@ def round_rows(values: Tensor) -> Tensor:
     values (Tensor): Shape: (..., D).
     RETURNS (Tensor): The same shape, in float32.
     """
-    return _RoundRows.apply(values.float())
+    values = values.float()
+    with torch.no_grad():  # fake_quantize_per_channel_affine does the same, in eight times the time or more
+        scale = (values.abs().amax(-1, keepdim=True) / LARGEST).clamp_(min=1e-12 / LARGEST)
+        rounded = (values / scale).round_().mul_(scale)
+    return _PassThrough.apply(values, rounded)
 
 
 def round_all(values: Tensor, scale: float) -> Tensor:
@@ -96,21 +100,6 @@ def calibrate(model: TransformerModel, docs: Iterable[Doc], share: float = SHARE
         for batch in minibatch(docs, batch_size):
             model.predict(batch)
     return {name: max(value, 1e-12) / LARGEST for name, value in largest.items()}
-
-
-class _RoundRows(torch.autograd.Function):
-    """See `round_rows`. torch.fake_quantize_per_channel_affine does the same, in eight times the time or more."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        """RETURNS (Tensor): The rounded values."""
-        scale = (values.abs().amax(-1, keepdim=True) / LARGEST).clamp_(min=1e-12 / LARGEST)
-        return (values / scale).round_().mul_(scale)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """RETURNS (Tensor): The gradient as it comes: it passes straight through."""
-        return gradient
 
 
 class _PassThrough(torch.autograd.Function):

@@ -299,7 +299,7 @@ def _best_prefixes(
     history = numpy.zeros((T, K, B), dtype=numpy.int64)
     history[0] = state
     cleared = ~numpy.int64((1 << bits) - 1)
-    whole = len(previous) == 1 and previous[0].size == K  # all tags, in their order
+    whole = len(previous) == 1 and previous[0].shape == (K, 1)  # all tags, in their order
     places = [slice(None) if whole else rows for rows in previous]
     width = 2 * B
     for t in range(1, T):

@@ -20,7 +20,7 @@ from .chain import NEG_INF, Messages, Potentials
 
 # Up to so many tags, one block of all steps is faster than several small ones, and so it is for more tags in a few sequences.
 DENSE = 24
-FEW_ROWS, DENSE_IN_FEW_ROWS = 8, 64
+FEW_SEQUENCES, DENSE_IN_FEW_SEQUENCES = 8, 64
 
 
 class PathCounts(NamedTuple):
@@ -156,7 +156,7 @@ class LinearChainCRF(torch.nn.Module):
     def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
         """As `viterbi`, from potentials that `messages` has given already."""
         legal = self.legal.cpu().numpy()
-        dense = DENSE if len(p.lengths) > FEW_ROWS else DENSE_IN_FEW_ROWS
+        dense = DENSE if len(p.lengths) > FEW_SEQUENCES else DENSE_IN_FEW_SEQUENCES
         return chain.viterbi(p, blocks_of(legal.tobytes(), len(legal), dense))
 
     def n_best(self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0) -> Tuple[ndarray, ndarray]:

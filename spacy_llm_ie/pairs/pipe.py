@@ -213,8 +213,7 @@ class PairPipe(ConfiguredPipe):
     def _batch(self, docs: List[Doc], candidates: Sequence[Candidates]) -> Tuple[PairBatch, ndarray]:
         """What the model takes, and the mask of allowed labels of all pairs. Shape: (P, K)."""
         table = self.table
-        rows = [table.rows(found.spans) for found in candidates]
-        pairs = [found.pairs for found in candidates]
+        rows, pairs = [table.rows(found.spans) for found in candidates], [found.pairs for found in candidates]
         masks = [table.mask(r, p) for r, p in zip(rows, pairs)]
         return PairBatch(docs, rows, pairs), numpy.concatenate(masks) if masks else numpy.zeros((0, 1), dtype=bool)
 

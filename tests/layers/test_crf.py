@@ -287,3 +287,16 @@ def test_sums_do_not_depend_on_how_many_sequences_are_multiplied_at_once(monkeyp
         monkeypatch.setattr(chain, "FEW_ROWS", least)
         for found, whole in zip(chain.forward_backward(p), expected):
             numpy.testing.assert_allclose(found, whole, atol=1e-12)
+
+
+def test_viterbi_of_tags_that_fall_into_separate_groups():
+    """One block of several groups has as many predecessors as there are tags, but is not the block of all steps."""
+    legal = numpy.kron(numpy.eye(3, dtype=bool), numpy.ones((2, 2), dtype=bool))
+    blocks = chain.transition_blocks(legal, dense_up_to=0)
+    assert [block.previous.shape for block in blocks] == [(3, 2)]
+    random = numpy.random.default_rng(0)
+    steps = numpy.where(legal, random.normal(size=(6, 6)), -numpy.inf)
+    p = chain.Potentials(random.normal(size=(4, 5, 6)), numpy.array([5, 3, 1, 4]), numpy.zeros(6), numpy.zeros(6), steps)
+    (tags, scores), (expected, best) = (chain.viterbi(p, found) for found in (blocks, chain.transition_blocks(legal, 99)))
+    numpy.testing.assert_array_equal(tags, expected)
+    numpy.testing.assert_allclose(scores, best, atol=1e-5)
