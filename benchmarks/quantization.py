@@ -5,9 +5,10 @@
     python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only "float32|trained"
     python benchmarks/quantization.py ... --train corpus/train.spacy --quantize-aware 200 --only trained --heads 0.58 --neurons 0.625 --pieces 9400
 
-`by word piece` is what `ie compress --precision int8` does for ONNX Runtime; `by batch` is ONNX Runtime's own dynamic quantisation
-(weights by column, activations with one scale for a batch). `static` has a scale for each layer that is found on texts, those of
---train or else of the data: ONNX Runtime's own, from the smallest and largest numbers, and ours, which cuts off the largest ones.
+Ours are `by word piece` (a scale for each row of activations, found when it comes), `in steps` (by column, known before where that is
+nearer; calibrated on texts of --train or else of the data) and `compensated`, what `ie compress --precision int8` does for ONNX
+Runtime. ONNX Runtime's own: `by batch`, dynamic (weights by column, activations with one scale for a batch), and `static`, from the
+smallest and largest numbers that a layer is given on the same texts.
 `trained` are pipelines that first learned for some more steps, with the rounding (quantisation-aware) or, to compare, without it;
 after they lost heads, neurons and word pieces, if so wished. --torch: see quantization_torch.py.
 The error is the length of the difference from the given pipeline's float32 as a share of the length of the vectors, over the tokens
@@ -30,17 +31,18 @@ import spacy
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 from spacy_llm_ie.compress.backend import compile_transformer, export_encoder, find_component, save_compiled
+from spacy_llm_ie.compress.calibrate import calibrate
 from spacy_llm_ie.compress.measure import score
-from spacy_llm_ie.compress.quantize import quantize_products
+from spacy_llm_ie.compress.quantize import Known, quantize_products
 from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.shrink import IMITATION, Removal, shrink
-from spacy_llm_ie.compress.simulate import calibrate, simulated_int8
+from spacy_llm_ie.compress.simulate import simulated_int8
 from spacy_llm_ie.data.corpus import create_corpus_v1
 from spacy_llm_ie.tasks import main_scores
 
 CALIBRATION_TEXTS = 200
 ROUNDS = 5
-FORMS = ("int8, by word piece", "int8, static, ours")
+FORMS = ("int8, by word piece", "int8, in steps", "int8, in steps, compensated")
 
 
 class Texts(CalibrationDataReader):
@@ -91,6 +93,14 @@ def quantize_by_layer(weights, tokenizer, docs):
     return convert(weights, lambda source, target: quantize_static(source, target, reader, **settings))
 
 
+def quantize(weights, form, known):
+    """Ours, in one of `FORMS`, or float32 as it is. known: From `calibrate`."""
+    if form == "float32":
+        return weights
+    steps = {name: Known(given.steps) for name, given in known.items()}
+    return quantize_products(weights, {"int8, by word piece": None, "int8, in steps": steps}.get(form, known))
+
+
 def read_vectors(nlp, path):
     """RETURNS: The vectors of all tokens; and seconds of the encoder, of the clock and of the processor."""
     docs = [example.predicted for example in create_corpus_v1(path)(nlp)]
@@ -131,9 +141,10 @@ class Ways:
             lambda: quantize_by_layer(whole, model.tokenizer, self.docs),
             "int8",
         )
-        yield "onnxruntime int8, static, ours", self.nlp, lambda: quantize_products(whole, calibrate(model, self.docs)), "int8"
+        for form in FORMS[1:]:
+            yield f"onnxruntime {form}", self.nlp, lambda form=form: quantize(whole, form, calibrate(model, self.docs)), "int8"
         yield "openvino bfloat16", self.nlp, lambda: whole, "bfloat16"
-        yield "openvino int8", self.nlp, lambda: export_encoder(model, "openvino", "int8"), "int8"
+        yield "openvino int8", self.nlp, lambda: export_encoder(model, "openvino", "int8", docs=self.docs), "int8"
 
     def torch(self):
         if self.args.torch:
@@ -143,34 +154,33 @@ class Ways:
                 yield way, self.nlp, export, way
 
     def trained(self):
-        forms = {"without rounding": ("float32", *FORMS), "rounding by word piece": FORMS[:1], "rounding by layer": FORMS[1:]}
+        forms = {"without rounding": ("float32", *FORMS), "rounding by word piece": FORMS, "rounding in steps": FORMS[1:]}
         for how, kinds in forms.items():
             names = {form: f"trained {how}, onnxruntime {form}" for form in kinds}
             if not self.args.quantize_aware or not any(re.search(self.args.only, name) for name in names.values()):
                 continue
-            nlp, scales = self.train(how)
+            nlp, known = self.train(how)
             model = find_component(nlp)[1].model
-            whole, scales = export_encoder(model, "onnxruntime", "float32"), scales or calibrate(model, self.docs)
-            exports = (partial(bytes, whole), partial(quantize_products, whole), partial(quantize_products, whole, scales))
-            for form, export in zip(("float32", *FORMS), exports):
-                if form in names:
-                    yield names[form], nlp, export, form.partition(",")[0]
+            whole, known = export_encoder(model, "onnxruntime", "float32"), known or calibrate(model, self.docs)
+            for form, name in names.items():
+                yield name, nlp, partial(quantize, whole, form, known), form.partition(",")[0]
 
     def train(self, how):
-        """A pipeline after some steps. RETURNS: It, with the best weights on the development data, and its scales."""
+        """A pipeline after some steps. RETURNS: It, with the best weights on the development data, and what its layers were given."""
         args, nlp = self.args, spacy.load(self.args.pipeline)
         train, dev = (list(create_corpus_v1(path)(nlp)) for path in (args.train, args.data))
         shrink(nlp, self.nlp, Removal(args.heads, args.neurons, pieces=args.pieces), train, dev)
         model = find_component(nlp)[1].model
-        scales = calibrate(model, self.docs) if how == "rounding by layer" else None
+        known = calibrate(model, self.docs) if how == "rounding in steps" else None
+        steps = {name: given.steps for name, given in (known or {}).items()}
         begin = time.process_time()
-        with contextlib.nullcontext() if how == "without rounding" else simulated_int8(model.transformer, scales):
+        with contextlib.nullcontext() if how == "without rounding" else simulated_int8(model.transformer, steps):
             update = imitate(self.nlp, weight=IMITATION)
             found = recover(nlp, train, dev, args.quantize_aware, update=update, learn_rate=args.learn_rate, progress=True)
         seconds = time.process_time() - begin
         shown = ", ".join(f"{checkpoint.step}: {checkpoint.score:.3f}" for checkpoint in found)
         print(f"# trained {how}, {seconds:.0f} CPU seconds; score on the data after steps {shown}", flush=True)
-        return nlp, scales
+        return nlp, known
 
 
 def parse():

@@ -88,7 +88,7 @@ PAGES = {
             "spacy_llm_ie.compress.recover:recover",
             "spacy_llm_ie.compress.recover:imitate",
             "spacy_llm_ie.compress.simulate:simulated_int8",
-            "spacy_llm_ie.compress.simulate:calibrate",
+            "spacy_llm_ie.compress.calibrate:calibrate",
             "spacy_llm_ie.compress.measure:measure",
         ],
     },

@@ -4,11 +4,12 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import spacy
 import typer
 from spacy.language import Language
+from spacy.tokens import Doc
 from tqdm import tqdm
 from wasabi import msg
 
@@ -109,7 +110,8 @@ def compress(
         msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
     with tempfile.TemporaryDirectory() as folder:
         packing = plan_packing(smaller, removal, examples)
-        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing)
+        docs = [example.reference for example in examples or read[dev]]
+        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing, docs)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
     return _report(nlp, {**choice._asdict(), **removal.settings()}, output, dev, max_loss, force)
@@ -151,12 +153,18 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
 
 
 def _make_all(
-    nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool, packing: Optional[Packing] = None
+    nlp: Language,
+    choices: List[Choice],
+    folder: Path,
+    threads: int,
+    keep_vectors: bool,
+    packing: Optional[Packing],
+    docs: Sequence[Doc],
 ) -> Dict[Choice, Path]:
     name, pipe = find_component(nlp)
     made = {}
     for choice in tqdm(choices, desc="exporting", disable=None):
-        weights = export_encoder(pipe.model, *choice, packing)
+        weights = export_encoder(pipe.model, *choice, packing, docs)
         compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
         made[choice] = folder / "-".join(choice)
         save_compiled(nlp, name, compiled, made[choice], keep_vectors)

@@ -2,11 +2,12 @@
 they are, but take half the space if the encoder is no longer float32."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import spacy
 from spacy.language import Language
 from spacy.pipeline.functions import DocCleaner
+from spacy.tokens import Doc
 from spacy_transformers.layers import TransformerModel
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config
@@ -16,6 +17,7 @@ from ..encode.compiled import CompiledTransformer, build_compiled_transformer_v1
 from ..encode.windows import longest_text
 from ..errors import Errors
 from ..settings import ConfiguredPipe
+from .calibrate import calibrate
 from .export import export_onnx
 from .pack import Packing
 from .quantize import quantize_products, quantize_weights
@@ -43,12 +45,16 @@ def find_component(nlp: Language) -> Tuple[str, Transformer]:
     return found[0]
 
 
-def export_encoder(model: TransformerModel, backend: str, precision: str, packing: Optional[Packing] = None) -> bytes:
+def export_encoder(
+    model: TransformerModel, backend: str, precision: str, packing: Optional[Packing] = None, docs: Sequence[Doc] = ()
+) -> bytes:
     """Export the encoder of a transformer component for a backend.
 
     model (TransformerModel): The model of the component; has weights.
     backend, precision (str): See `build_compiled_transformer_v1`.
     packing (Optional[Packing]): Store weights in 4 bits and less; for int8 in ONNX Runtime.
+    docs (Sequence[Doc]): Some hundred texts like those that it is for, on which int8 is calibrated. Without them its answers are
+        less near, and ONNX Runtime's a tenth slower, as each word piece is measured when it comes.
     RETURNS (bytes): ONNX.
     RAISES (ValueError): If weights are to be packed for another backend or precision (E536).
     """
@@ -56,7 +62,8 @@ def export_encoder(model: TransformerModel, backend: str, precision: str, packin
         raise ValueError(Errors.E536.format(found=f"--backend {backend} --precision {precision}"))
     weights = export_onnx(model.transformer, Frame.from_tokenizer(model.tokenizer).has_types)
     if precision == "int8":
-        return quantize_products(weights, packing=packing) if backend == "onnxruntime" else quantize_weights(weights)
+        known = calibrate(model, docs) if len(docs) else None
+        return quantize_products(weights, known, packing) if backend == "onnxruntime" else quantize_weights(weights, known)
     return weights
 
 

@@ -6,14 +6,16 @@ so that this one is always near the last level and the others have all the rest 
 normally distributed numbers (Lloyd, "Least Squares Quantization in PCM", 1982), which weights nearly are.
 """
 
-from typing import Dict, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy
 import torch
 from numpy import ndarray
 from torch import Tensor
 
-GROUP = 64
+from .compensate import BLOCK, round_compensated
+
+GROUP = BLOCK
 # By bits.
 LEVELS: Dict[int, Tuple[float, ...]] = {
     4: (
@@ -46,14 +48,18 @@ class PackedRows(NamedTuple):
     scales: ndarray
 
 
-def pack_rows(values: ndarray, bits: int) -> PackedRows:
+def pack_rows(values: ndarray, bits: int, products: Optional[ndarray] = None) -> PackedRows:
     """Pack the rows of a matrix.
 
     values (ndarray): Shape: (R, W), float32.
     bits (int): 4 or 2.
-    RETURNS (PackedRows): What `round_to_levels` makes of them, in few bytes.
+    products (Optional[ndarray]): Of what the rows are multiplied with; see `round_compensated`. Shape: (W, W).
+    RETURNS (PackedRows): What `round_to_levels` makes of them, in few bytes; with products, what answers more nearly.
     """
-    codes, scales = _find_codes(torch.from_numpy(numpy.array(values, order="C")), bits)
+    if products is None:
+        codes, scales = _find_codes(torch.from_numpy(numpy.array(values, order="C")), bits)
+    else:
+        codes, scales = _compensate(values, bits, products)
     shifts = torch.arange(0, 8, bits)
     together = (codes.reshape(len(values), -1, len(shifts)).long() << shifts).sum(-1)
     return PackedRows(together.to(torch.uint8).numpy(), scales.half().squeeze(-1).numpy())
@@ -101,6 +107,29 @@ def _find_codes(values: Tensor, bits: int) -> Tuple[Tensor, Tensor]:
     levels = torch.tensor(LEVELS[bits])[codes.long()]
     scales = (groups * levels).sum(-1, keepdim=True) / (levels * levels).sum(-1, keepdim=True)  # least squares
     return codes, scales.half().float()
+
+
+def _compensate(values: ndarray, bits: int, products: ndarray) -> Tuple[Tensor, Tensor]:
+    """As `_find_codes`. Groups are the blocks of `round_compensated`: their scales are found when their turn comes."""
+    levels = numpy.array(LEVELS[bits])
+    codes, scales = [], []
+
+    def make(group: ndarray) -> Callable[[ndarray], ndarray]:
+        scale = _find_codes(torch.from_numpy(group.T.astype("float32")), bits)[1][:, 0, 0].numpy()
+        scales.append(scale)
+        factor = numpy.where(scale == 0, 1, scale)
+
+        def round_row(row: ndarray) -> ndarray:
+            found = numpy.searchsorted((levels[1:] + levels[:-1]) / 2, row / factor)
+            codes.append(found.astype("uint8"))
+            return levels[found] * scale
+
+        return round_row
+
+    round_compensated(values.T, products, make)
+    filling = ((0, 0), (0, -len(codes) % GROUP))
+    whole = numpy.pad(numpy.stack(codes, axis=1), filling, constant_values=int(_nearest(bits)[STEPS]))
+    return torch.from_numpy(whole.reshape(len(values), -1, GROUP)), torch.from_numpy(numpy.stack(scales, axis=1)[..., None])
 
 
 def _nearest(bits: int) -> Tensor:

@@ -5,12 +5,14 @@ Weights are quantised symmetrically, each output column of a matrix and each row
 with the zero point at 0). How the products are calculated is the runtime's affair, or part of the graph: see `quantize_products`.
 """
 
+import zlib
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import numpy
 from numpy import ndarray
 
 from ..errors import Errors
+from .compensate import round_compensated
 from .pack import GROUP, PackedRows, Packing, level_table, pack_rows, unpack_rows
 
 # Where ONNX Runtime keeps what ONNX itself does not have.
@@ -18,27 +20,49 @@ MICROSOFT = "com.microsoft"
 # Smaller tables (positions, segments) stay as they are; positions do not where every byte counts.
 LEAST_TABLE = {"whole": 1024, "packed": 100}
 LARGEST = 127
+# Whole numbers below zero where negative numbers are small.
+FEW = 32
 
 
 class RoundedRows(NamedTuple):
-    """Names in a graph: rows as whole numbers (uint8, 128 is zero), a column of their scales, their shape but for the last axis."""
+    """Names in a graph: rows as whole numbers (uint8), a column of their scales, their shape but for the last axis, and which whole
+    number is zero."""
 
     values: str
     scale: str
     shape: str
+    zero: str
 
 
-def quantize_weights(weights: bytes) -> bytes:
+class Known(NamedTuple):
+    """What is known of what a linear layer is given.
+
+    steps (Optional[ndarray]): What one whole number stands for in each column. Shape: (inputs,), float32.
+    products (Optional[ndarray]): The mean of x xᵀ. Shape: (inputs, inputs), float32.
+    lowest (Optional[float]): The smallest number, if negative ones are small, as behind GELU, or none, as behind ReLU.
+    """
+
+    steps: Optional[ndarray] = None
+    products: Optional[ndarray] = None
+    lowest: Optional[float] = None
+
+
+NOTHING = Known()
+
+
+def quantize_weights(weights: bytes, known: Optional[Dict[str, Known]] = None) -> bytes:
     """Store the matrices and the embedding table as int8; a runtime that cannot multiply int8 makes them floats again.
 
     weights (bytes): An encoder as ONNX, in float32.
+    known (Optional[Dict[str, Known]]): By name of the linear layer, from `calibrate`. Layers without products: each weight is
+        rounded for itself.
     RETURNS (bytes): The same with weights in int8, about a quarter of the size.
     RAISES (ImportError): If onnx is not installed (E522).
     """
     graph = Graph(weights)
     whole: Dict[str, str] = {}  # two products may share a matrix
     for node in graph.take_products():
-        name = graph.store_matrix(node.input[1])
+        name = graph.store_matrix(node.input[1], products=(known or {}).get(layer_name(node), NOTHING).products)
         if name not in whole:
             whole[name] = graph.add("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], f"{name}_whole", axis=1)
         node.input[1] = whole[name]
@@ -47,37 +71,35 @@ def quantize_weights(weights: bytes) -> bytes:
     return graph.to_bytes()
 
 
-def quantize_products(weights: bytes, scales: Optional[Dict[str, float]] = None, packing: Optional[Packing] = None) -> bytes:
+def quantize_products(weights: bytes, known: Optional[Dict[str, Known]] = None, packing: Optional[Packing] = None) -> bytes:
     """Store the matrices and the embedding table as int8, and multiply in int8.
 
     Each row of activations (one word piece) is quantised when it comes, with a scale of its own: s = max|x| / 127,
     q = round(x / s), x W = s (q Wq) * scale of the column. A scale for the whole batch, as in ONNX Runtime's own dynamic
     quantisation, lets one outlier spoil all rows, and makes answers depend on what else is in the batch (Yao et al., "ZeroQuant",
-    2022, section 4.1). Training for it: `simulate`.
+    2022, section 4.1). Training for it: `simulate`. Where steps are known before, q = round(x / steps), and x W = q (steps W)q *
+    scale of the column: nothing has to be measured, and nothing multiplied afterwards.
 
     weights (bytes): An encoder as ONNX, in float32.
-    scales (Optional[Dict[str, float]]): By name of the linear layer: one scale for all that it is ever given, from
-        `simulate.calibrate`. Layers without one: a scale for each row.
+    known (Optional[Dict[str, Known]]): By name of the linear layer, from `calibrate`: what it is given. Layers without steps: a
+        scale for each row. Layers without products: each weight is rounded for itself.
     packing (Optional[Packing]): Store matrices and word embeddings in 4 bits and less. ONNX Runtime makes int8 of the matrices when
         it loads them, and products are as quick as ever.
     RETURNS (bytes): The same for ONNX Runtime, about a quarter of the size.
     RAISES (ImportError): If onnx is not installed (E522).
     """
     graph = Graph(weights, packing)
-    graph.constant("largest", numpy.float32(LARGEST))
-    graph.constant("least", numpy.float32(1e-12))
     graph.constant("one", numpy.float32(1))
     # Unsigned numbers with 128 for zero: those the processor multiplies quickly.
     graph.constant("zero", numpy.uint8(128))
     graph.use(MICROSOFT)
     rounded: Dict[str, RoundedRows] = {}
     for node in graph.take_products():
-        name = graph.store_matrix(node.input[1])
-        scale = (scales or {}).get(layer_name(node))
-        if scale is None:
-            _multiply_rows(graph, node, name, rounded)
+        given = (known or {}).get(layer_name(node), NOTHING)
+        if given.steps is None:
+            _multiply_rows(graph, node, given, rounded)
         else:
-            _multiply_all(graph, node, name, scale)
+            _multiply_steps(graph, node, given)
     _quantize_tables(graph)
     return graph.to_bytes()
 
@@ -87,17 +109,24 @@ def least_table(packing: Optional[Packing]) -> int:
     return LEAST_TABLE["whole" if packing is None else "packed"]
 
 
-def round_to_int8(values: ndarray, axis: int) -> Tuple[ndarray, ndarray]:
+def round_to_int8(values: ndarray, axis: int, products: Optional[ndarray] = None) -> Tuple[ndarray, ndarray]:
     """Quantise symmetrically with a scale for each place along `axis`.
 
     values (ndarray): A matrix.
     axis (int): 0: a scale a row; 1: a scale a column.
+    products (Optional[ndarray]): Of what is multiplied with the columns; see `round_compensated`. Needs axis 1.
     RETURNS (Tuple[ndarray, ndarray]): Numbers from -127 to 127 as int8; and the scales as float32, which they are to be multiplied
         with. Shape of the latter: that of `values` with 1 in the other axis.
     """
     scale = numpy.abs(values).max(axis=1 - axis, keepdims=True) / LARGEST
     scale = numpy.where(scale == 0, 1, scale).astype("float32")
-    return numpy.rint(values / scale).astype("int8"), scale
+    if products is None:
+        return numpy.rint(values / scale).astype("int8"), scale
+
+    def round_row(row: ndarray) -> ndarray:
+        return numpy.rint(row).clip(-LARGEST, LARGEST)
+
+    return round_compensated(values / scale, products, lambda block: round_row).astype("int8"), scale
 
 
 class Graph:
@@ -120,6 +149,7 @@ class Graph:
         self.nodes: List[Any] = []
         self.packing = packing
         self.stored: Set[str] = set()
+        self.joined: Set[str] = set()
 
     def is_matrix(self, name: str) -> bool:
         """Whether a tensor that was stored from the beginning is a matrix of floats."""
@@ -131,19 +161,45 @@ class Graph:
         for node in self.model.graph.node:
             if node.op_type == "MatMul" and self.is_matrix(node.input[1]):
                 yield node
-            else:
+            elif not self.joined.intersection(node.output):
                 self.nodes.append(node)
 
-    def store_matrix(self, name: str, axis: int = 1) -> str:
-        """Store a matrix as NAME_int8 and NAME_scale, once. RETURNS (str): The name."""
+    def take_bias(self, output: str) -> Tuple[str, str]:
+        """Take the addition of a bias out, if nothing else is done with a product.
+
+        output (str): The product.
+        RETURNS (Tuple[str, str]): The name of the bias ("": there is none), and of what the addition gives.
+        """
+        takers = [node for node in self.model.graph.node if output in node.input]
+        if len(takers) == 1 and takers[0].op_type == "Add":
+            (bias,) = [name for name in takers[0].input if name != output] or [""]
+            if bias in self.given and len(self.tensors[bias].dims) == 1:
+                self.joined.add(takers[0].output[0])
+                return bias, takers[0].output[0]
+        return "", output
+
+    def store_matrix(self, source: str, axis: int = 1, steps: str = "", products: Optional[ndarray] = None) -> str:
+        """Store a matrix as NAME_int8 and NAME_scale, once.
+
+        source (str): The matrix.
+        axis (int): 0: a scale for each row; 1: for each column.
+        steps (str): A stored tensor that its rows are divided by first, if any.
+        products (Optional[ndarray]): Of what the matrix, as it is in the graph, is given; see `round_compensated`.
+        RETURNS (str): The name.
+        """
+        name = source + steps
         if name not in self.stored:
             self.stored.add(name)
-            values = self.values(name)
+            values = self.values(source)
             if axis and self.packing is not None:
-                values = _store_packed(self, name, values)
+                scale = _store_packed(self, name, values, steps, products)
             else:
-                self.constant(f"{name}_int8", round_to_int8(values, axis)[0])
-            scale = round_to_int8(values, axis)[1]
+                if steps:
+                    factors = self.values(steps)
+                    values = values / factors[:, None]
+                    products = None if products is None else products * factors * factors[:, None]
+                whole, scale = round_to_int8(values, axis, products)
+                self.constant(f"{name}_int8", whole)
             self.constant(f"{name}_scale", scale.reshape(-1) if axis else scale)
         return name
 
@@ -201,41 +257,55 @@ def layer_name(node: Any) -> str:
     return ".".join(node.name.split("/")[2:-1])
 
 
-def _multiply_rows(graph: Graph, node: Any, name: str, rounded: Dict[str, RoundedRows]) -> None:
+def _multiply_rows(graph: Graph, node: Any, known: Known, rounded: Dict[str, RoundedRows]) -> None:
     """Multiply rows, each with a scale of its own, with a stored matrix. rounded (Dict): By source; modified in place."""
     source, output = node.input[0], node.output[0]
-    height, width = graph.tensors[name].dims
+    name = graph.store_matrix(node.input[1], products=known.products)
+    height, width = graph.tensors[node.input[1]].dims
     if source not in rounded:
-        rounded[source] = _round_rows(graph, source, height)
+        rounded[source] = _round_rows(graph, source, height, known.lowest)
     rows = rounded[source]
-    inputs = [rows.values, f"{name}_int8", "one", f"{name}_scale", "zero"]
+    inputs = [rows.values, f"{name}_int8", "one", f"{name}_scale", rows.zero]
     product = graph.add("MatMulIntegerToFloat", inputs, f"{output}_columns", domain=MICROSOFT)
     product = graph.add("Mul", [product, rows.scale], f"{output}_rows")
     shape = graph.add("Concat", [rows.shape, graph.whole(width)], f"{output}_shape", axis=0)
     graph.add("Reshape", [product, shape], output)
 
 
-def _multiply_all(graph: Graph, node: Any, name: str, scale: float) -> None:
-    """Multiply with a stored matrix, the rows with a scale that is known before."""
-    source = node.input[0]
-    values = f"{source}_uint8"
-    if f"{source}_scale" not in graph.tensors:
-        graph.constant(f"{source}_scale", numpy.float32(scale))
-        graph.add("QuantizeLinear", [source, f"{source}_scale", "zero"], values)
-    inputs = [values, f"{name}_int8", f"{source}_scale", f"{name}_scale", "zero"]
-    graph.add("MatMulIntegerToFloat", inputs, node.output[0], domain=MICROSOFT)
+def _multiply_steps(graph: Graph, node: Any, known: Known) -> None:
+    """Multiply with a stored matrix, in steps that are known before, and add the bias, if there is one."""
+    source, output = node.input[0], node.output[0]
+    steps = known.steps.astype("float32")
+    inverse = f"{source}_{zlib.crc32(steps.tobytes())}"  # layers that are given the same have the same steps
+    if inverse not in graph.tensors:
+        graph.constant(inverse, 1 / steps)
+        product = graph.add("Mul", [source, inverse], f"{inverse}_scaled")
+        graph.add("QuantizeLinear", [product, "one", "zero"], f"{inverse}_uint8")
+    name = graph.store_matrix(node.input[1], steps=inverse, products=known.products)
+    bias, output = graph.take_bias(output)
+    inputs = [f"{inverse}_uint8", f"{name}_int8", "one", f"{name}_scale", "zero", "", bias]
+    graph.add("MatMulIntegerToFloat", inputs if bias else inputs[:5], output, domain=MICROSOFT)
 
 
-def _round_rows(graph: Graph, source: str, width: int) -> RoundedRows:
-    """Quantise rows of activations. width (int): Numbers in a row."""
+def _round_rows(graph: Graph, source: str, width: int, lowest: Optional[float]) -> RoundedRows:
+    """Quantise rows of activations. width (int): Numbers in a row. lowest (Optional[float]): See `Known`."""
     rows = graph.add("Reshape", [source, graph.whole(-1, width)], f"{source}_rows")
-    size = graph.add("ReduceMax", [graph.add("Abs", [rows], f"{source}_abs")], f"{source}_max", axes=[-1], keepdims=0)
-    size = graph.add("Max", [size, "least"], f"{source}_size")
-    scale = graph.add("Div", [size, "largest"], f"{source}_scale")
-    zeros = graph.add("Expand", ["zero", graph.add("Shape", [scale], f"{source}_count")], f"{source}_zeros")
+    if lowest is None:
+        zero, room, least = 128, LARGEST, 1e-12
+        sizes = graph.add("Abs", [rows], f"{source}_abs")
+    else:  # most whole numbers are for positive ones
+        zero = FEW if lowest < 0 else 0
+        room, least, sizes = 255 - zero, max(-lowest / max(zero, 1), 1e-12), rows
+    names = {"zero": numpy.uint8(zero), "room": numpy.float32(room), "least": numpy.float32(least)}
+    for part, value in names.items():
+        graph.constant(f"{source}_{part}", value)
+    size = graph.add("ReduceMax", [sizes], f"{source}_max", axes=[-1], keepdims=0)
+    scale = graph.add("Div", [size, f"{source}_room"], f"{source}_divided")
+    scale = graph.add("Max", [scale, f"{source}_least"], f"{source}_scale")
+    zeros = graph.add("Expand", [f"{source}_zero", graph.add("Shape", [scale], f"{source}_count")], f"{source}_zeros")
     values = graph.add("QuantizeLinear", [rows, scale, zeros], f"{source}_uint8", axis=0)
     column = graph.add("Unsqueeze", [scale, graph.whole(-1)], f"{source}_column")
-    return RoundedRows(values, column, graph.add("Shape", [source], f"{source}_shape", end=-1))
+    return RoundedRows(values, column, graph.add("Shape", [source], f"{source}_shape", end=-1), f"{source}_zero")
 
 
 def _quantize_tables(graph: Graph) -> None:
@@ -257,19 +327,24 @@ def _quantize_tables(graph: Graph) -> None:
         graph.add("Mul", [row, scale], output)
 
 
-def _store_packed(graph: Graph, name: str, values: ndarray) -> ndarray:
+def _store_packed(graph: Graph, name: str, values: ndarray, steps: str, products: Optional[ndarray]) -> ndarray:
     """Store the columns of a matrix in 4 bits, and make int8 of them in the graph: of constants, so once, when it is loaded.
 
-    RETURNS (ndarray): The matrix as it is then.
+    steps (str): A stored tensor that its rows are divided by then, if any.
+    products (Optional[ndarray]): Of what the matrix is given.
+    RETURNS (ndarray): The scales of the columns as int8. Shape: (1, columns).
     """
-    packed = pack_rows(values.T, 4)
+    packed = pack_rows(values.T, 4, products)
     whole = unpack_rows(packed, 4, len(values))
     found = _unpack(graph, name, packed, 4, len(values))
+    if steps:
+        whole = whole / graph.values(steps)
+        found = graph.add("Div", [found, steps], f"{name}_steps")
     scale = graph.add("Unsqueeze", [f"{name}_scale", graph.whole(-1)], f"{name}_column")
     found = graph.add("Round", [graph.add("Div", [found, scale], f"{name}_divided")], f"{name}_round")
     found = graph.add("Cast", [found], f"{name}_columns", to=graph.onnx.TensorProto.INT8)
     graph.add("Transpose", [found], f"{name}_int8", perm=[1, 0])
-    return whole.T
+    return round_to_int8(whole.T, 1)[1]
 
 
 def _look_up_packed(graph: Graph, name: str, ids: str, output: str, rare: ndarray) -> None:

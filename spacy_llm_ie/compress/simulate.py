@@ -7,43 +7,34 @@ Stochastic Neurons for Conditional Computation", 2013, section 2.3). What is rou
 """
 
 import contextlib
-import math
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import torch
-from spacy.tokens import Doc
-from spacy.util import minibatch
-from spacy_transformers.layers import TransformerModel
+from numpy import ndarray
 from torch import Tensor, nn
 
-from ..errors import Errors
-from .importance import hooked
 from .pack import Packing, round_to_levels
 from .quantize import LARGEST, least_table
-
-# A few numbers, those of [CLS] first, are several times as large as all others; a scale for a whole layer is better without them.
-# Chosen on the newswire dev set (docs/compress.md).
-SHARE = 0.9999
 
 
 @contextlib.contextmanager
 def simulated_int8(
-    transformer: nn.Module, scales: Optional[Dict[str, float]] = None, packing: Optional[Packing] = None
+    transformer: nn.Module, steps: Optional[Dict[str, ndarray]] = None, packing: Optional[Packing] = None
 ) -> Iterator[None]:
     """While the context lasts, an encoder answers as its int8 export for ONNX Runtime does, but for the order of float sums.
 
     Training changes its float32 weights. Its parameters, their names and what is saved stay as they are.
 
     transformer (nn.Module): A Hugging Face encoder. After the context it computes as before.
-    scales (Optional[Dict[str, float]]): Of the inputs of its linear layers, by name, from `calibrate`; other layers, or all if
+    steps (Optional[Dict[str, ndarray]]): Of the inputs of its linear layers, by name, from `calibrate`; other layers, or all if
         None, have a scale for each word piece.
     packing (Optional[Packing]): Of the export, if it stores weights in fewer than 8 bits.
     """
     with contextlib.ExitStack() as stack:
         for name, module in transformer.named_modules():
             if isinstance(module, nn.Linear):
-                forward: Callable = partial(_multiply, module, (scales or {}).get(name), packing is not None)
+                forward: Callable = partial(_multiply, module, packing is not None, (steps or {}).get(name))
             elif isinstance(module, nn.Embedding) and module.num_embeddings >= least_table(packing):
                 packed = packing is not None and module.num_embeddings == len(packing.rare)
                 forward = partial(_look_up, module.forward, torch.from_numpy(packing.rare) if packed else None)
@@ -67,39 +58,13 @@ def round_rows(values: Tensor) -> Tensor:
     return _PassThrough.apply(values, rounded)
 
 
-def round_all(values: Tensor, scale: float) -> Tensor:
-    """Round to whole multiples of a scale, from -128 to 127; values beyond are cut off and have no gradient.
+def round_whole(values: Tensor) -> Tensor:
+    """Round to whole numbers from -128 to 127; values beyond are cut off and have no gradient.
 
     values (Tensor): Any shape.
-    scale (float): Greater than 0.
     RETURNS (Tensor): The same shape, in float32.
     """
-    return torch.fake_quantize_per_tensor_affine(values.float(), scale, 0, -LARGEST - 1, LARGEST)
-
-
-def calibrate(model: TransformerModel, docs: Iterable[Doc], share: float = SHARE, batch_size: int = 16) -> Dict[str, float]:
-    """Find a scale for the inputs of each linear layer, from what they are on some texts.
-
-    model (TransformerModel): The transformer of a pipeline. Not modified.
-    docs (Iterable[Doc]): Some hundred texts like those that it is for.
-    share (float): Of the numbers of a batch that shall not be cut off; 1: all, so that the largest decides.
-    batch_size (int): Texts in a batch; the batch with the largest numbers counts.
-    RETURNS (Dict[str, float]): By name of the layer: what a number is divided by before it is rounded.
-    RAISES (ValueError): If there are no texts, or `share` is out of range (E722).
-    """
-    docs = [doc for doc in docs if len(doc)]
-    if not docs:
-        raise ValueError(Errors.E722.format(setting="docs", found=docs, expected="documents with text"))
-    if not 0 < share <= 1:
-        raise ValueError(Errors.E722.format(setting="share", found=share, expected="above 0, and 1 at most"))
-    largest: Dict[str, float] = {}
-    with contextlib.ExitStack() as stack:
-        for name, module in model.transformer.named_modules():
-            if isinstance(module, nn.Linear):
-                stack.enter_context(hooked(module, partial(_note_largest, largest, name, share)))
-        for batch in minibatch(docs, batch_size):
-            model.predict(batch)
-    return {name: max(value, 1e-12) / LARGEST for name, value in largest.items()}
+    return torch.fake_quantize_per_tensor_affine(values.float(), 1.0, 0, -LARGEST - 1, LARGEST)
 
 
 class _PassThrough(torch.autograd.Function):
@@ -116,10 +81,12 @@ class _PassThrough(torch.autograd.Function):
         return gradient, None
 
 
-def _multiply(module: nn.Linear, scale: Optional[float], is_packed: bool, values: Tensor) -> Tensor:
-    values = round_rows(values) if scale is None else round_all(values, scale)
+def _multiply(module: nn.Linear, is_packed: bool, steps: Optional[ndarray], values: Tensor) -> Tensor:
     weight = _PassThrough.apply(module.weight, round_to_levels(module.weight, 4)) if is_packed else module.weight
-    return nn.functional.linear(values, round_rows(weight), module.bias)
+    if steps is None:
+        return nn.functional.linear(round_rows(values), round_rows(weight), module.bias)
+    step = torch.as_tensor(steps, dtype=torch.float32, device=values.device)
+    return nn.functional.linear(round_whole(values / step), round_rows(weight * step), module.bias)
 
 
 def _look_up(forward: Callable[[Tensor], Tensor], rare: Optional[Tensor], ids: Tensor) -> Tensor:
@@ -128,9 +95,3 @@ def _look_up(forward: Callable[[Tensor], Tensor], rare: Optional[Tensor], ids: T
         return round_rows(rows)
     rare = rare.to(ids.device)[ids][..., None]
     return _PassThrough.apply(rows, torch.where(rare, round_to_levels(rows, 2), round_to_levels(rows, 4)))
-
-
-def _note_largest(largest: Dict[str, float], name: str, share: float, values: Tensor) -> None:
-    sizes = values.detach().float().abs().flatten()
-    found = float(sizes.kthvalue(math.ceil(share * len(sizes))).values)
-    largest[name] = max(found, largest.get(name, 0.0))

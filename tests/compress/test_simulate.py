@@ -9,14 +9,12 @@ from torch.nn import functional
 from spacy_llm_ie.compress.export import export_onnx
 from spacy_llm_ie.compress.pack import Packing
 from spacy_llm_ie.compress.parts import find_transformer
-from spacy_llm_ie.compress.quantize import quantize_products, round_to_int8
+from spacy_llm_ie.compress.quantize import Known, quantize_products, round_to_int8
 from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.shrink import Removal, plan_packing, shrink
-from spacy_llm_ie.compress.simulate import calibrate, round_all, round_rows, simulated_int8
+from spacy_llm_ie.compress.simulate import round_rows, round_whole, simulated_int8
 from spacy_llm_ie.encode.runtimes import OnnxRuntime
-from tests.compress.helpers import SENTENCES, make_examples, make_family, make_pipeline
-from tests.encode.helpers import make_nlp
-from tests.util import make_tiny_bert
+from tests.compress.helpers import make_examples, make_family, make_pipeline
 
 from .test_backends import FAMILIES, inputs_of
 
@@ -44,13 +42,14 @@ def distance(one, other):
     return float(numpy.linalg.norm(one - other) / numpy.linalg.norm(other))
 
 
-def run_int8(encoder, given, scales=None, packing=None):
-    session = OnnxRuntime(quantize_products(export_onnx(encoder, "token_type_ids" in given), scales, packing), "int8", 1)
+def run_int8(encoder, given, steps=None, packing=None):
+    known = {name: Known(step) for name, step in (steps or {}).items()}
+    session = OnnxRuntime(quantize_products(export_onnx(encoder, "token_type_ids" in given), known, packing), "int8", 1)
     return session.run(given) * given["attention_mask"][..., None]
 
 
-def scales_for(encoder, given, share):
-    """Scales as `calibrate` finds them, of an encoder that is in no pipeline."""
+def steps_for(encoder, given, share):
+    """Steps of columns, of an encoder that is in no pipeline; some numbers are cut off."""
     found, handles = {}, []
     for name, module in encoder.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -59,7 +58,7 @@ def scales_for(encoder, given, share):
         run(encoder, given)
     for handle in handles:
         handle.remove()
-    return {name: float(values.abs().flatten().quantile(share)) / 127 for name, values in found.items()}
+    return {name: values.abs().flatten(0, -2).quantile(share, dim=0).add(1e-3).numpy() / 127 for name, values in found.items()}
 
 
 def test_a_layer_multiplies_what_int8_holds():
@@ -71,8 +70,10 @@ def test_a_layer_multiplies_what_int8_holds():
     bias = layer[0].bias.detach().numpy()
     with simulated_int8(layer), torch.no_grad():
         numpy.testing.assert_allclose(layer(values).reshape(-1, 5), rows @ weights.T + bias, atol=1e-5)
-    with simulated_int8(layer, {"0": 0.1}), torch.no_grad():
-        cut = numpy.clip(numpy.rint(values.numpy() / 0.1), -128, 127) * 0.1
+    steps = numpy.linspace(0.05, 0.2, 7, dtype="float32")
+    with simulated_int8(layer, {"0": steps}), torch.no_grad():
+        cut = numpy.clip(numpy.rint(values.numpy() / steps), -128, 127)
+        weights = numpy.multiply(*round_to_int8(layer[0].weight.numpy() * steps, 0))
         numpy.testing.assert_allclose(layer(values), cut @ weights.T + bias, atol=1e-4)
     assert layer(values).shape == (2, 3, 5) and "forward" not in vars(layer[0])
 
@@ -86,8 +87,8 @@ def test_gradients_pass_the_rounding_and_stop_where_numbers_are_cut_off():
     with simulated_int8(layer := torch.nn.Sequential(torch.nn.Linear(3, 2)), packing=Packing(numpy.zeros(5, bool))):
         layer(values.detach()).sum().backward()
     assert torch.equal(layer[0].weight.grad, round_rows(values.detach()).sum(0).expand(2, 3))
-    (round_all(values, 0.1) * weights).sum().backward()
-    assert values.grad.tolist() == [[1, 0, 3], [4, 5, 6]]
+    (round_whole(values / 0.1) * weights).sum().backward()
+    assert values.grad.tolist() == [[10, 0, 30], [40, 50, 60]]
     assert round_rows(values.detach().bfloat16()).dtype == torch.float32
 
 
@@ -97,8 +98,8 @@ def test_the_simulation_answers_as_the_export(family):
     given = inputs_of(3, 20, ("input_ids", "attention_mask", *(["token_type_ids"] if family in ("bert", "electra") else [])))
     with torch.no_grad():
         exact = run(encoder, given).numpy()
-    static, packing = scales_for(encoder, given, 0.99), Packing(numpy.arange(1100) % 3 == 0)
-    for settings in ((None, None), (static, None), (None, packing), (static, packing)):
+    steps, packing = steps_for(encoder, given, 0.99), Packing(numpy.arange(1100) % 3 == 0)
+    for settings in ((None, None), (steps, None), (None, packing), (steps, packing)):
         int8 = run_int8(encoder, given, *settings)
         with simulated_int8(encoder, *settings), torch.no_grad():
             simulated = run(encoder, given).numpy()
@@ -144,29 +145,13 @@ def test_an_encoder_that_learned_with_it_loses_less_as_int8():
 def test_recovery_judges_by_what_the_export_will_say(trained):
     nlp = spacy.load(trained)
     examples, transformer = make_examples(nlp), find_transformer(nlp).transformer
-    names = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    layers = {name: module for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)}
+    steps = {name: numpy.full(module.in_features, 1e9) for name, module in layers.items()}
     update = imitate(spacy.load(trained))
     plain = recover(nlp, examples, examples, 1, update=update)[0].score
-    with simulated_int8(transformer, dict.fromkeys(names, 1e9)):  # everything is rounded to zero
+    with simulated_int8(transformer, steps):  # everything is rounded to zero
         blind = recover(nlp, examples, examples, 1, update=update)[0].score
     assert blind < plain - 0.1
-
-
-def test_scales_are_found_on_texts(tmp_path):
-    nlp = make_nlp(make_tiny_bert(tmp_path / "bert"))
-    model = find_transformer(nlp)
-    docs = [nlp.make_doc(text) for text in SENTENCES]
-    seen = []
-    hook = model.transformer.encoder.layer[1].output.dense.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    scales = calibrate(model, docs, share=1.0)
-    hook.remove()
-    assert scales["encoder.layer.1.output.dense"] == pytest.approx(float(seen[0].abs().max()) / 127)
-    assert scales.keys() == {name for name, part in model.transformer.named_modules() if isinstance(part, torch.nn.Linear)}
-    fewer = calibrate(model, docs, share=0.9)
-    assert all(0 < fewer[name] < scale for name, scale in scales.items())
-    for given, share in (([], 1.0), ([nlp.make_doc("")], 1.0), (docs, 0.0), (docs, 1.5)):
-        with pytest.raises(ValueError, match="IE-E722"):
-            calibrate(model, given, share)
 
 
 @pytest.mark.parametrize(("aware", "bits"), [(False, 8), (True, 8), (False, 4)])
