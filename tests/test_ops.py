@@ -29,7 +29,18 @@ def test_products_are_those_of_thinc(monkeypatch, few, shape):
     numpy.testing.assert_allclose(out, x @ y, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(products.ONE_DNN is None, reason="torch was built without oneDNN")
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_onednn_is_used_where_torch_has_it(monkeypatch):
+    assert products.ONE_DNN is not None
+    calls = []
+    monkeypatch.setattr(products, "ONE_DNN", lambda *args: calls.append(args) or products.find_one_dnn()(*args))
+    values, weight, bias = torch.randn(1000, 60), torch.randn(20, 60), torch.randn(20)
+    with torch.no_grad():
+        torch.testing.assert_close(products.linear(values, weight, bias), values @ weight.T + bias, rtol=1e-4, atol=1e-4)
+    assert len(calls) == 1
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 def test_slices_of_matrices_are_copied_first(monkeypatch):
     monkeypatch.setattr(products, "FEW", 1)
     whole, values = torch.randn(8, 20), torch.randn(6, 12)

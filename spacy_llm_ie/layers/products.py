@@ -21,7 +21,7 @@ def find_one_dnn() -> Optional[Callable[..., Tensor]]:
     try:
         found = torch.ops.mkldnn._linear_pointwise
         one = torch.ones(1, 1)
-        return found if float(found(one, one, one, "none", [], "")) == 2.0 else None
+        return found if float(found(one, one, torch.ones(1), "none", [], "")) == 2.0 else None
     except (AttributeError, RuntimeError, TypeError):
         return None
 
