@@ -12,6 +12,7 @@ from spacy.language import Language
 from tqdm import tqdm
 from wasabi import msg
 
+from ..compress import distil
 from ..compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.pack import Packing
@@ -52,6 +53,9 @@ def compress_cli(
         None, "--pieces", help="Keep the training data's word pieces and this many others", min=0
     ),
     steps: int = typer.Option(0, "--steps", help="Updates in which the rest learns to do without", min=0),
+    texts: Optional[Path] = typer.Option(
+        None, "--texts", help="More text for these updates, .jsonl or .spacy; labels are not read", exists=True
+    ),
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
@@ -65,16 +69,8 @@ def compress_cli(
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
     removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits)
-    runs = {"backend": backend, "precision": precision, "threads": threads}
-    compress(
-        *(pipeline, output, dev),
-        removal=removal,
-        train=train,
-        max_loss=max_loss,
-        keep_vectors=keep_vectors,
-        force=force,
-        **runs,
-    )
+    runs = {"backend": backend, "precision": precision, "threads": threads, "keep_vectors": keep_vectors}
+    compress(pipeline, output, dev, removal=removal, train=train, texts=texts, max_loss=max_loss, force=force, **runs)
 
 
 def compress(
@@ -86,6 +82,7 @@ def compress(
     precision: str = "auto",
     removal: Removal = NOTHING,
     train: Optional[Path] = None,
+    texts: Optional[Path] = None,
     threads: int = 0,
     max_loss: float = 1.0,
     keep_vectors: bool = False,
@@ -98,13 +95,14 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
-    removal.check(train is not None)
+    removal.check(train is not None, texts is not None)
     choices = list_choices(*_wanted(backend, precision, removal))
     nlp = spacy.load(pipeline)
     smaller = nlp if removal.is_empty else spacy.load(pipeline)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
     examples = read.get(train, [])
-    for change in shrink(smaller, nlp, removal, examples, read[dev]):
+    raw = None if texts is None else distil.read_texts(smaller, texts)
+    for change in shrink(smaller, nlp, removal, examples, read[dev], raw):
         before, after = change
         msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
     with tempfile.TemporaryDirectory() as folder:

@@ -35,6 +35,7 @@ def recover(
     dev: Sequence[Example],
     steps: int,
     *,
+    texts: Optional[Sequence[Example]] = None,
     update: Optional[UpdateT] = None,
     learn_rate: Optional[float] = None,
     eval_every: int = 50,
@@ -48,6 +49,8 @@ def recover(
     train (Sequence[Example]): Training data; shuffled for each pass.
     dev (Sequence[Example]): Held-out data, on which the best weights are chosen; those before the first step are among them.
     steps (int): How many updates.
+    texts (Optional[Sequence[Example]]): More text, without annotation, for an `update` that learns from text: each step learns
+        from a batch of the training data and from one of these.
     update (Optional[Callable]): Leaves the gradients of a batch in the parameters, and returns losses by name; see `imitate`.
         None: `nlp.update` with the gold annotation.
     learn_rate (Optional[float]): The highest learning rate. None: that of the settings.
@@ -55,32 +58,24 @@ def recover(
     seed (int): Of the order of the data, and of dropout.
     progress (bool): Show a progress bar on a terminal.
     RETURNS (List[Checkpoint]): All evaluations; the first is that before the first step.
-    RAISES (ValueError): If there is no data, or a number is out of range.
+    RAISES (ValueError): If there is no data (E728), or a number is out of range (E722).
     """
-    for name, value in (("steps", steps), ("eval_every", eval_every)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(Errors.E722.format(setting=name, found=value, expected="a whole number, 1 or more"))
-    if not train or not dev:
-        found = f"{len(train)} training example(s), {len(dev)} held-out example(s)"
-        raise ValueError(Errors.E728.format(found=found, expected="some of each"))
+    _check(train, dev, texts, {"steps": steps, "eval_every": eval_every})
     fix_random_seed(seed)
     settings = _fit_settings(nlp, steps, learn_rate)
     optimizer: Optimizer = settings["optimizer"]
     update = update or _make_update(settings)
-    frozen = settings["frozen_components"]
     checkpoints = [_evaluate(nlp, dev, 0, optimizer, settings)]
     best, weights = checkpoints[0].score, _copy_weights(nlp)
     clear_gradients(nlp)
-    batches = _cycle(train, settings["batcher"], seed)
+    batches = [_cycle(source, settings["batcher"], seed) for source in (train, texts) if source is not None]
     for step in tqdm(range(1, steps + 1), desc="Recovering", disable=None if progress else True):
-        update(nlp, next(batches))
-        for name, pipe in nlp.pipeline:
-            if name not in frozen and hasattr(pipe, "finish_update") and isinstance(getattr(pipe, "model", None), Model):
-                pipe.finish_update(optimizer)
-        optimizer.step_schedules()
+        for source in batches:
+            update(nlp, next(source))
+        _finish_update(nlp, optimizer, settings["frozen_components"])
         if step % eval_every == 0 or step == steps:
             checkpoints.append(_evaluate(nlp, dev, step, optimizer, settings))
-            if checkpoints[-1].score > best:
+            if checkpoints[-1].score >= best:  # the later ones, which have learned more, if they do as well
                 best, weights = checkpoints[-1].score, _copy_weights(nlp, optimizer.averages)
     _set_weights(nlp, weights)
     return checkpoints
@@ -91,8 +86,9 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
 
     The loss is added to that of the gold annotation: weight · the squared difference of each token's vector from the teacher's,
     summed over tokens, relative to the squares of the teacher's. Removing parts keeps the width, so vectors can be compared
-    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor); texts need not be annotated for that. There is no
-    dropout in this part.
+    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor). Texts need not be annotated for that, and there is
+    no dropout in this part. Without gold annotation only the transformer learns: the other components stay as they are, and
+    find the vectors that they know.
 
     teacher (Language): The pipeline as it was; not changed. Its tokenizer must be the same, its vocabulary need not.
     weight (float): Of this loss.
@@ -114,6 +110,25 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
         return {**losses, "vectors": float(loss.detach())}
 
     return update
+
+
+def _check(
+    train: Sequence[Example], dev: Sequence[Example], texts: Optional[Sequence[Example]], numbers: Dict[str, Any]
+) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(Errors.E722.format(setting=name, found=value, expected="a whole number, 1 or more"))
+    if not train or not dev or texts is not None and not texts:
+        found = f"{len(train)} training example(s), {len(dev)} held-out example(s)"
+        found += "" if texts is None else f", {len(texts)} text(s)"
+        raise ValueError(Errors.E728.format(found=found, expected="some of each"))
+
+
+def _finish_update(nlp: Language, optimizer: Optimizer, frozen: Sequence[str]) -> None:
+    for name, pipe in nlp.pipeline:
+        if name not in frozen and hasattr(pipe, "finish_update") and isinstance(getattr(pipe, "model", None), Model):
+            pipe.finish_update(optimizer)
+    optimizer.step_schedules()
 
 
 def _fit_settings(nlp: Language, steps: int, learn_rate: Optional[float]) -> Dict[str, Any]:

@@ -57,21 +57,29 @@ class Removal:
         """RETURNS (Dict[str, Any]): The settings that say something."""
         return {name: value for name, value in asdict(self).items() if value and (name, value) != ("bits", 8)}
 
-    def check(self, has_train: bool) -> None:
-        """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), or there are no
-        such bits (E537)."""
+    def check(self, has_train: bool, has_texts: bool = False) -> None:
+        """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), there are no
+        such bits (E537), or nothing is learned from texts that are given (E538)."""
         if self.bits not in (4, 8):
             raise ValueError(Errors.E537.format(found=self.bits))
         needed = {"--train FILE": has_train, "--steps N (200, say)": self.steps}
         missing = [option for option, given in needed.items() if not given]
         if self.quantize_aware and missing:
             raise ValueError(Errors.E535.format(missing=" and ".join(missing)))
+        if has_texts and (missing or self.is_empty):
+            missing = missing or ["something to remove (--heads, --neurons, --layers, --pieces, --bits 4 or --quantize-aware)"]
+            raise ValueError(Errors.E538.format(missing=" and ".join(missing)))
         if not (self.is_empty or has_train):
             raise ValueError(Errors.E534)
 
 
 def shrink(
-    nlp: Language, teacher: Language, removal: Removal, train: Sequence[Example], dev: Sequence[Example]
+    nlp: Language,
+    teacher: Language,
+    removal: Removal,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    texts: Optional[Sequence[Example]] = None,
 ) -> List[Change]:
     """Remove parts of the encoder of a pipeline, in place: word pieces, then heads, neurons and layers, then recovery.
 
@@ -80,11 +88,12 @@ def shrink(
     removal (Removal): What to remove.
     train (Sequence[Example]): Training data: its word pieces stay, what is left is fitted to it, and recovery learns from it.
     dev (Sequence[Example]): Development data, on which importance is measured and the best weights are chosen.
+    texts (Optional[Sequence[Example]]): More text to learn the old vectors from, without annotation.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
-        steps (E535), or a setting is out of range (E537, E722).
+        steps (E535), there are texts and no steps (E538), or a setting is out of range (E537, E722).
     """
-    removal.check(bool(train))
+    removal.check(bool(train), texts is not None)
     if removal.is_empty:
         return []
     changes = []
@@ -101,7 +110,7 @@ def shrink(
         rounds = removal.quantize_aware or packing is not None
         with simulated_int8(transformer, packing=packing) if rounds else contextlib.nullcontext():
             update = imitate(teacher, weight=IMITATION)
-            recover(nlp, train, dev, removal.steps, update=update, progress=True)
+            recover(nlp, train, dev, removal.steps, texts=texts, update=update, progress=True)
     return changes
 
 
