@@ -17,7 +17,7 @@ from ..compress.backend import compile_transformer, export_encoder, find_compone
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.pack import Packing
 from ..compress.report import HEADER, plot, problems, table, write_card
-from ..compress.shrink import Removal, plan_packing, shrink
+from ..compress.shrink import LEARN_RATE, Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
@@ -56,6 +56,7 @@ def compress_cli(
     texts: Optional[Path] = typer.Option(
         None, "--texts", help="More text for these updates, .jsonl or .spacy; labels are not read", exists=True
     ),
+    learn_rate: float = typer.Option(LEARN_RATE, "--learn-rate", help="The highest in these updates"),
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
@@ -68,7 +69,7 @@ def compress_cli(
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
-    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits)
+    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, learn_rate)
     runs = {"backend": backend, "precision": precision, "threads": threads, "keep_vectors": keep_vectors}
     compress(pipeline, output, dev, removal=removal, train=train, texts=texts, max_loss=max_loss, force=force, **runs)
 
@@ -101,7 +102,7 @@ def compress(
     smaller = nlp if removal.is_empty else spacy.load(pipeline)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
     examples = read.get(train, [])
-    raw = None if texts is None else distil.read_texts(smaller, texts)
+    raw = None if texts is None else distil.read_texts(nlp, texts)  # its words are not to be saved with the smaller one
     for change in shrink(smaller, nlp, removal, examples, read[dev], raw):
         before, after = change
         msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
@@ -110,7 +111,8 @@ def compress(
         made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
-    return _report(nlp, {**choice._asdict(), **removal.settings()}, output, dev, max_loss, force)
+    settings = {**choice._asdict(), **removal.settings(), **({} if texts is None else {"texts": texts.name})}
+    return _report(nlp, settings, output, dev, max_loss, force)
 
 
 def _wanted(backend: str, precision: str, removal: Removal) -> Tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import copy
 import random
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import torch
 from spacy.language import Language
@@ -38,6 +38,7 @@ def recover(
     texts: Optional[Sequence[Example]] = None,
     update: Optional[UpdateT] = None,
     learn_rate: Optional[float] = None,
+    frozen: Sequence[str] = (),
     eval_every: int = 50,
     seed: int = 0,
     progress: bool = False,
@@ -54,6 +55,7 @@ def recover(
     update (Optional[Callable]): Leaves the gradients of a batch in the parameters, and returns losses by name; see `imitate`.
         None: `nlp.update` with the gold annotation.
     learn_rate (Optional[float]): The highest learning rate. None: that of the settings.
+    frozen (Sequence[str]): Components that stay as they are, beside those that the settings freeze.
     eval_every (int): Steps between two evaluations.
     seed (int): Of the order of the data, and of dropout.
     progress (bool): Show a progress bar on a terminal.
@@ -72,7 +74,7 @@ def recover(
     for step in tqdm(range(1, steps + 1), desc="Recovering", disable=None if progress else True):
         for source in batches:
             update(nlp, next(source))
-        _finish_update(nlp, optimizer, settings["frozen_components"])
+        _finish_update(nlp, optimizer, {*settings["frozen_components"], *frozen})
         if step % eval_every == 0 or step == steps:
             checkpoints.append(_evaluate(nlp, dev, step, optimizer, settings))
             if checkpoints[-1].score >= best:  # the later ones, which have learned more, if they do as well
@@ -86,9 +88,8 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
 
     The loss is added to that of the gold annotation: weight · the squared difference of each token's vector from the teacher's,
     summed over tokens, relative to the squares of the teacher's. Removing parts keeps the width, so vectors can be compared
-    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor). Texts need not be annotated for that, and there is
-    no dropout in this part. Without gold annotation only the transformer learns: the other components stay as they are, and
-    find the vectors that they know.
+    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor). Texts need not be annotated for that, and there
+    is no dropout in this part.
 
     teacher (Language): The pipeline as it was; not changed. Its tokenizer must be the same, its vocabulary need not.
     weight (float): Of this loss.
@@ -100,11 +101,12 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
 
     def update(nlp: Language, batch: List[Example]) -> Dict[str, float]:
         losses: Dict[str, float] = nlp.update(batch, drop=drop, sgd=False) if gold else {}
-        docs = [nlp.make_doc(example.reference.text) for example in batch if example.reference.text.strip()]
+        # Made with the teacher's vocabulary: words of texts that are only learned from are not to be saved with the pipeline.
+        docs = [teacher.make_doc(example.reference.text) for example in batch if example.reference.text.strip()]
         if not docs:
             return losses
         with torch.no_grad():
-            target = token_vectors(old, [teacher.make_doc(doc.text) for doc in docs])
+            target = token_vectors(old, docs)
         loss = weight * relative_distance(token_vectors(find_transformer(nlp), docs), target)
         loss.backward()
         return {**losses, "vectors": float(loss.detach())}
@@ -124,7 +126,7 @@ def _check(
         raise ValueError(Errors.E728.format(found=found, expected="some of each"))
 
 
-def _finish_update(nlp: Language, optimizer: Optimizer, frozen: Sequence[str]) -> None:
+def _finish_update(nlp: Language, optimizer: Optimizer, frozen: Set[str]) -> None:
     for name, pipe in nlp.pipeline:
         if name not in frozen and hasattr(pipe, "finish_update") and isinstance(getattr(pipe, "model", None), Model):
             pipe.finish_update(optimizer)
