@@ -159,7 +159,7 @@ def _make_all(
         weights = export_encoder(pipe.model, *choice, packing)
         compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
         made[choice] = folder / "-".join(choice)
-        save_compiled(nlp, name, compiled, made[choice], keep_vectors)
+        save_compiled(nlp, name, compiled, made[choice], keep_vectors, int8_components=packing is not None)
     return made
 
 
