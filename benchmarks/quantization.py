@@ -33,7 +33,7 @@ from spacy_llm_ie.compress.backend import compile_transformer, export_encoder, f
 from spacy_llm_ie.compress.measure import score
 from spacy_llm_ie.compress.quantize import quantize_products
 from spacy_llm_ie.compress.recover import imitate, recover
-from spacy_llm_ie.compress.shrink import Removal, shrink
+from spacy_llm_ie.compress.shrink import WEIGHT, Removal, shrink
 from spacy_llm_ie.compress.simulate import calibrate, simulated_int8
 from spacy_llm_ie.data.corpus import create_corpus_v1
 from spacy_llm_ie.tasks import main_scores
@@ -165,7 +165,7 @@ class Ways:
         scales = calibrate(model, self.docs) if how == "rounding by layer" else None
         begin = time.process_time()
         with contextlib.nullcontext() if how == "without rounding" else simulated_int8(model.transformer, scales):
-            update = imitate(self.nlp, weight=10)
+            update = imitate(self.nlp, weight=WEIGHT)
             found = recover(nlp, train, dev, args.quantize_aware, update=update, learn_rate=args.learn_rate, progress=True)
         seconds = time.process_time() - begin
         shown = ", ".join(f"{checkpoint.step}: {checkpoint.score:.3f}" for checkpoint in found)

@@ -17,7 +17,7 @@ from ..compress.backend import compile_transformer, export_encoder, find_compone
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.pack import Packing
 from ..compress.report import HEADER, plot, problems, table, write_card
-from ..compress.shrink import LEARN_RATE, Removal, plan_packing, shrink
+from ..compress.shrink import Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
@@ -56,7 +56,8 @@ def compress_cli(
     texts: Optional[Path] = typer.Option(
         None, "--texts", help="More text for these updates, .jsonl or .spacy; labels are not read", exists=True
     ),
-    learn_rate: float = typer.Option(LEARN_RATE, "--learn-rate", help="The highest in these updates"),
+    gold: bool = typer.Option(False, "--gold", help="Learn from gold annotation too in these updates, where much was removed"),
+    learn_rate: Optional[float] = typer.Option(None, "--learn-rate", help="The highest in these updates"),
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
@@ -69,7 +70,7 @@ def compress_cli(
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
-    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, learn_rate)
+    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, gold, learn_rate)
     runs = {"backend": backend, "precision": precision, "threads": threads, "keep_vectors": keep_vectors}
     compress(pipeline, output, dev, removal=removal, train=train, texts=texts, max_loss=max_loss, force=force, **runs)
 

@@ -18,8 +18,10 @@ from .recover import imitate, recover
 from .simulate import simulated_int8
 from .vocabulary import trim_vocabulary
 
-# The highest learning rate in recovery; chosen on the newswire dev set (docs/pruning.md).
+# The highest learning rate in recovery from the old vectors alone, and the weight of these beside gold annotation; chosen on the
+# newswire dev set (docs/pruning.md).
 LEARN_RATE = 3e-4
+WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,12 @@ class Removal:
     layers (int): How many layers.
     pieces (Optional[int]): Keep the word pieces of the training data and so many others; None: all.
     steps (int): Updates in which the encoder learns to do without, from the token vectors it gave. The components stay as they
-        are, and no annotation is learned from.
+        are.
     quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too. So they
         do with 4 bits.
     bits (int): Bits in which the int8 export stores a weight: 8, or 4, but 2 for word pieces that the training data does not have.
-    learn_rate (float): The highest learning rate in these updates.
+    gold (bool): In these updates, all of the pipeline learns from gold annotation too, and the best weights on dev are kept.
+    learn_rate (Optional[float]): The highest learning rate in these updates. None: 3e-4, or with gold that of the config.
     """
 
     heads: float = 0.0
@@ -45,7 +48,8 @@ class Removal:
     steps: int = 0
     quantize_aware: bool = False
     bits: int = 8
-    learn_rate: float = LEARN_RATE
+    gold: bool = False
+    learn_rate: Optional[float] = None
 
     @property
     def is_empty(self) -> bool:
@@ -59,15 +63,14 @@ class Removal:
 
     def settings(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The settings that say something."""
-        usual = {"bits": 8, "learn_rate": LEARN_RATE}
-        return {name: value for name, value in asdict(self).items() if value and value != usual.get(name)}
+        return {name: value for name, value in asdict(self).items() if value and (name, value) != ("bits", 8)}
 
     def check(self, has_train: bool, has_texts: bool = False) -> None:
         """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), there are no
         such bits (E537), nothing is learned from texts that are given (E538), or the learning rate is not above 0 (E722)."""
         if self.bits not in (4, 8):
             raise ValueError(Errors.E537.format(found=self.bits))
-        if not self.learn_rate > 0:
+        if self.learn_rate is not None and not self.learn_rate > 0:
             raise ValueError(Errors.E722.format(setting="learn_rate", found=self.learn_rate, expected="a number above 0"))
         needed = {"--train FILE": has_train, "--steps N (200, say)": self.steps}
         missing = [option for option, given in needed.items() if not given]
@@ -94,7 +97,7 @@ def shrink(
     teacher (Language): The same pipeline, loaded once more, whose vectors are learned from. Not changed.
     removal (Removal): What to remove.
     train (Sequence[Example]): Training data: its word pieces stay, what is left is fitted to it, and recovery learns from it.
-    dev (Sequence[Example]): Development data, on which importance is measured, and recovery is given up if it does harm.
+    dev (Sequence[Example]): Development data, on which importance is measured, and recovery is taken back if it does harm.
     texts (Optional[Sequence[Example]]): More text to learn the old vectors from, without annotation.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
@@ -116,11 +119,11 @@ def shrink(
         rounds = removal.quantize_aware or packing is not None
         rounding = partial(simulated_int8, packing=packing) if rounds else contextlib.nullcontext
         with rounding(find_transformer(nlp).transformer):
-            _imitate(nlp, teacher, removal, train, dev, texts)
+            _recover(nlp, teacher, removal, train, dev, texts)
     return changes
 
 
-def _imitate(
+def _recover(
     nlp: Language,
     teacher: Language,
     removal: Removal,
@@ -128,12 +131,17 @@ def _imitate(
     dev: Sequence[Example],
     texts: Optional[Sequence[Example]],
 ) -> None:
-    """The encoder learns the teacher's vectors, and the components, which know these, stay as they are."""
+    """The encoder learns the teacher's vectors, and the components, which know these, stay as they are; unless there is gold."""
+    given = {"texts": texts, "learn_rate": removal.learn_rate, "progress": True}
+    if removal.gold:
+        recover(nlp, train, dev, removal.steps, update=imitate(teacher, weight=WEIGHT), **given)
+        return
     model = find_transformer(nlp)
-    frozen = [name for name, pipe in nlp.pipeline if getattr(pipe, "model", None) is not model]
+    given["frozen"] = [name for name, pipe in nlp.pipeline if getattr(pipe, "model", None) is not model]
+    given["learn_rate"] = removal.learn_rate or LEARN_RATE
     # Evaluated before and after only: the best of many evaluations would be best on this data by chance.
-    settings = {"learn_rate": removal.learn_rate, "frozen": frozen, "eval_every": removal.steps, "progress": True}
-    recover(nlp, train, dev, removal.steps, texts=texts, update=imitate(teacher, gold=False), **settings)
+    given["eval_every"] = removal.steps
+    recover(nlp, train, dev, removal.steps, update=imitate(teacher, gold=False), **given)
 
 
 def plan_packing(nlp: Language, removal: Removal, train: Sequence[Example]) -> Optional[Packing]:

@@ -214,6 +214,8 @@ def test_only_the_encoder_learns_and_it_needs_no_annotation(trained):
         away.append(float(relative_distance(found, target)))
         assert {name: nlp.get_pipe(name).to_bytes(exclude=["vocab"]) for name in heads} == heads
     assert away[1] < 0.7 * away[0]
+    shrink(nlp, teacher, replace(removal, steps=2, gold=True), make_examples(nlp), make_examples(nlp), texts)
+    assert all(nlp.get_pipe(name).to_bytes(exclude=["vocab"]) != heads[name] for name in ("ie_ner", "ie_relations"))
 
 
 def test_it_needs_steps_and_something_to_learn_from(trained):
