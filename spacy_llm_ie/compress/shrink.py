@@ -67,7 +67,7 @@ class Removal:
 
     def check(self, has_train: bool, has_texts: bool = False) -> None:
         """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), there are no
-        such bits (E537), nothing is learned from texts that are given (E538), or the learning rate is not above 0 (E722)."""
+        such bits (E537), a setting of steps is given without steps (E538), or the learning rate is not above 0 (E722)."""
         if self.bits not in (4, 8):
             raise ValueError(Errors.E537.format(found=self.bits))
         if self.learn_rate is not None and not self.learn_rate > 0:
@@ -76,9 +76,11 @@ class Removal:
         missing = [option for option, given in needed.items() if not given]
         if self.quantize_aware and missing:
             raise ValueError(Errors.E535.format(missing=" and ".join(missing)))
-        if has_texts and (missing or self.is_empty):
+        options = {"--texts": has_texts, "--gold": self.gold, "--learn-rate": self.learn_rate is not None}
+        given = ", ".join(option for option, is_given in options.items() if is_given)
+        if given and (missing or self.is_empty):
             missing = missing or ["something to remove (--heads, --neurons, --layers, --pieces, --bits 4 or --quantize-aware)"]
-            raise ValueError(Errors.E538.format(missing=" and ".join(missing)))
+            raise ValueError(Errors.E538.format(options=given, missing=" and ".join(missing)))
         if not (self.is_empty or has_train):
             raise ValueError(Errors.E534)
 
@@ -101,7 +103,7 @@ def shrink(
     texts (Optional[Sequence[Example]]): More text to learn the old vectors from, without annotation.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
-        steps (E535), there are texts and no steps (E538), or a setting is out of range (E537, E722).
+        steps (E535), there are texts or settings of steps but no steps (E538), or a setting is out of range (E537, E722).
     """
     removal.check(bool(train), texts is not None)
     if removal.is_empty:

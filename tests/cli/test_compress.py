@@ -176,6 +176,7 @@ def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeyp
     raw.write_text('{"text": " "}\n', encoding="utf8")
     for options, error in (
         (("--neurons", 0.5), "IE-E538.*--steps"),
+        (("--neurons", 0.5, "--gold", "--learn-rate", 0.1), "IE-E538.*--texts, --gold, --learn-rate.*--steps"),
         (("--steps", 2), "IE-E538.*something to remove"),
         (("--neurons", 0.5, "--steps", 2, "--learn-rate", 0), "IE-E722.*learn_rate"),
     ):
