@@ -2,7 +2,7 @@
 
     python benchmarks/pruning.py training/joint/model-best corpus/train.spacy corpus/dev.spacy --output metrics/pruning.jsonl
     python benchmarks/pruning.py ... --only combined --ways fitted --steps 600 --eval-every 75 --learn-rate 1e-4 --imitate 10 --save training/pruned
-    python benchmarks/pruning.py ... --only nothing "in 12 MB" --ways fitted --bits 4 --steps 150 --imitate 10
+    python benchmarks/pruning.py ... --only nothing "in 12 MB" --ways fitted --bits 4 --steps 300 --imitate 1 --no-gold --learn-rate 3e-4 --eval-every 0
     python benchmarks/pruning.py --plot metrics/pruning.jsonl docs/images/pruning.png
 
 Parts are chosen by importance measured on the development data (`gradient`; `fitted`: and what is left is fitted to stand for what is gone), by
@@ -22,6 +22,7 @@ import spacy
 import torch
 
 from spacy_llm_ie.compress.backend import export_encoder
+from spacy_llm_ie.compress.distil import read_texts
 from spacy_llm_ie.compress.importance import Importance, measure_importance
 from spacy_llm_ie.compress.parts import find_layers, find_transformer, head_width
 from spacy_llm_ie.compress.prune import prune
@@ -144,10 +145,11 @@ def run(args, name, setting, way, importance):
             rows.append(show(nlp, dev, **about, **costs, steps=0))
         if args.steps:
             start, steps = time.process_time(), args.steps // args.rounds
-            update = imitate(teacher, weight=args.imitate) if args.imitate else None
-            settings = {"learn_rate": args.learn_rate, "eval_every": args.eval_every, "seed": args.seed}
+            update = imitate(teacher, weight=args.imitate, gold=not args.no_gold) if args.imitate else None
+            settings = {"learn_rate": args.learn_rate, "eval_every": args.eval_every or steps, "seed": args.seed}
+            texts = read_texts(nlp, args.texts) if args.texts else None
             with rounding:
-                found = recover(nlp, train, dev, steps, update=update, **settings)
+                found = recover(nlp, train, dev, steps, texts=texts, update=update, **settings)
             about.update(cpu_seconds=round(time.process_time() - start), learn_rate=args.learn_rate, imitate=args.imitate)
             about["by_step"] = {one.step: round(100 * one.score, 1) for one in found}
             costs = rounding.costs()
@@ -192,12 +194,14 @@ def main():
     parser.add_argument("--ways", nargs="*", default=["fitted", "gradient", "magnitude", "random"])
     parser.add_argument("--steps", type=int, default=0, help="steps of recovery")
     parser.add_argument("--learn-rate", type=float)
-    parser.add_argument("--eval-every", type=int, default=50)
+    parser.add_argument("--eval-every", type=int, default=50, help="0: before and after recovery only")
     parser.add_argument("--fit-on", type=int, default=120, help="training texts for the fit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--imitate", type=float, default=0.0, help="weight of the difference from the vectors of the unpruned pipeline"
     )
+    parser.add_argument("--no-gold", action="store_true", help="with --imitate: from these vectors alone, as ie compress does")
+    parser.add_argument("--texts", type=Path, help="more text to learn these vectors from")
     parser.add_argument("--bits", type=int, choices=[4, 8], help="of a weight in the int8 export")
     parser.add_argument("--rounds", type=int, default=1, help="remove and recover in so many rounds, which share the steps")
     parser.add_argument("--save", type=Path, help="keep the last pipeline in this folder")

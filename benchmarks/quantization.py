@@ -35,7 +35,7 @@ from spacy_llm_ie.compress.calibrate import calibrate
 from spacy_llm_ie.compress.measure import score
 from spacy_llm_ie.compress.quantize import Known, quantize_products
 from spacy_llm_ie.compress.recover import imitate, recover
-from spacy_llm_ie.compress.shrink import IMITATION, Removal, shrink
+from spacy_llm_ie.compress.shrink import WEIGHT, Removal, shrink
 from spacy_llm_ie.compress.simulate import simulated_int8
 from spacy_llm_ie.data.corpus import create_corpus_v1
 from spacy_llm_ie.tasks import main_scores
@@ -175,7 +175,7 @@ class Ways:
         steps = {name: given.steps for name, given in (known or {}).items()}
         begin = time.process_time()
         with contextlib.nullcontext() if how == "without rounding" else simulated_int8(model.transformer, steps):
-            update = imitate(self.nlp, weight=IMITATION)
+            update = imitate(self.nlp, weight=WEIGHT)
             found = recover(nlp, train, dev, args.quantize_aware, update=update, learn_rate=args.learn_rate, progress=True)
         seconds = time.process_time() - begin
         shown = ", ".join(f"{checkpoint.step}: {checkpoint.score:.3f}" for checkpoint in found)

@@ -121,6 +121,7 @@ class Errors(metaclass=_Coded):
     E535 = "With --quantize-aware the pipeline is trained for some steps more, with the rounding of int8. That needs {missing} too."
     E536 = "Weights of 4 bits (--bits 4) are for --backend onnxruntime --precision int8; found {found}. OpenVINO stores 8 bits a weight: leave out --bits."
     E537 = "--bits is {found}; expected 8 or 4."
+    E538 = "{options}: for the steps in which a smaller encoder learns what it lost. That needs {missing} too."
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."

@@ -161,14 +161,17 @@ class ConfiguredPipe(TrainablePipe):
         if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
             raise ValueError(Errors.E206.format(name=self.name))
 
-    def halve(self) -> None:
+    def halve(self, int8: bool = False) -> None:
         """Save weights in half the space from now on: those of thinc as float16, those of torch as bfloat16, in which they are also
-        used (see `ModuleShim.halve`). Training goes on in float32, and is saved so."""
+        used (see `ModuleShim.halve`). Training goes on in float32, and is saved so.
+
+        int8 (bool): Save matrices of torch in a quarter of the space, as int8.
+        """
         self.cfg["half"] = True
         for node in self.model.walk():
             for shim in node.shims:
                 if isinstance(shim, ModuleShim) and shim.can_be_half:
-                    shim.halve()
+                    shim.halve(int8)
 
     @contextlib.contextmanager
     def _halved(self) -> Iterator[None]:

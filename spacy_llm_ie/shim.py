@@ -13,6 +13,8 @@ from .processor import has_bfloat16
 
 # The key in the header of the safetensors that holds what the module is made from.
 SETTINGS = "settings"
+# Behind the name of a matrix of int8: the powers of two with which its rows are multiplied.
+EXPONENTS = ".exponents"
 
 
 class ModuleShim(PyTorchShim):
@@ -26,7 +28,7 @@ class ModuleShim(PyTorchShim):
     def __init__(self, make: Callable[..., torch.nn.Module], can_be_half: bool = False) -> None:
         super().__init__(None, serialize_model=self._module_bytes, deserialize_model=self._from_bytes)
         self.make = make
-        self.can_be_half, self.is_half = can_be_half, False
+        self.can_be_half, self.is_half, self.is_int8 = can_be_half, False, False
 
     @property
     def module(self) -> Optional[torch.nn.Module]:
@@ -46,11 +48,16 @@ class ModuleShim(PyTorchShim):
         self._model = self.make(**settings).to(device)
         return self._model
 
-    def halve(self) -> None:
+    def halve(self, int8: bool = False) -> None:
         """Round the parameters to bfloat16: half the size on disk, and half the time where the processor multiplies bfloat16. In
-        training they are float32 again."""
+        training they are float32 again.
+
+        int8 (bool): Save matrices and tables in a quarter: as int8, each row times a power of two, which bfloat16 holds exactly.
+        """
+        self.is_half, self.is_int8 = True, self.is_int8 or int8
+        if self.is_int8:
+            self._model.load_state_dict(_unpack(_pack(self._model.state_dict())))
         self._model.to(torch.bfloat16)
-        self.is_half = True
         if not has_bfloat16():
             self._model.float()
 
@@ -58,7 +65,7 @@ class ModuleShim(PyTorchShim):
         """As thinc's; parameters that were rounded to bfloat16 learn in float32."""
         if self.is_half:
             self._model.float()
-            self.is_half = False
+            self.is_half = self.is_int8 = False
         return super().begin_update(inputs)
 
     def predict(self, inputs: ArgsKwargs) -> Any:
@@ -76,22 +83,22 @@ class ModuleShim(PyTorchShim):
     def _module_bytes(self, module: Optional[torch.nn.Module]) -> bytes:
         if module is None:
             return b""
-        state = module.state_dict()
+        state = _pack(module.state_dict()) if self.is_int8 else module.state_dict()
         if self.is_half:
             state = {name: value.bfloat16() if value.is_floating_point() else value for name, value in state.items()}
         return safetensors.torch.save(state, metadata={SETTINGS: json.dumps(module.settings)})
 
     def _from_bytes(self, _: Any, data: bytes, device: torch.device) -> Optional[torch.nn.Module]:
-        self.is_half = False
+        self.is_half = self.is_int8 = False
         if not data:
             return None
         size = int.from_bytes(data[:8], "little")
         settings = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][SETTINGS])
         state = safetensors.torch.load(data)
         self._model = self.make(**settings)
-        self._model.load_state_dict(state)
+        self._model.load_state_dict(_unpack(state))
         if any(value.dtype == torch.bfloat16 for value in state.values()):
-            self.halve()
+            self.halve(int8=any(name.endswith(EXPONENTS) for name in state))
         return self._model.to(device)
 
     @contextlib.contextmanager
@@ -110,6 +117,30 @@ class ModuleShim(PyTorchShim):
         if backup:
             for name, parameter in self._model.named_parameters():
                 parameter.data = backup.get(name, parameter.data)
+
+
+def _pack(state: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    """Matrices as int8 and exponents, by row: the least power of two with which the row's largest number is at most 127."""
+    packed = {}
+    for name, value in state.items():
+        if not value.is_floating_point() or value.dim() < 2:
+            packed[name] = value
+            continue
+        rows = value.float().flatten(1)
+        shares, exponents = torch.frexp(rows.abs().amax(1) / 127)
+        exponents = (exponents - (shares == 0.5).int()).clamp(-120, 121)
+        packed[name] = torch.ldexp(rows, -exponents[:, None]).round().to(torch.int8).reshape(value.shape)
+        packed[name + EXPONENTS] = exponents.to(torch.int8)
+    return packed
+
+
+def _unpack(packed: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    state = {name: value for name, value in packed.items() if not name.endswith(EXPONENTS)}
+    for name, value in state.items():
+        if name + EXPONENTS in packed:
+            exponents = packed[name + EXPONENTS].int()[:, None]
+            state[name] = torch.ldexp(value.float().flatten(1), exponents).reshape(value.shape)
+    return state
 
 
 def parameter_keys(model: Model) -> set:

@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 from wasabi import msg
 
+from ..compress import distil
 from ..compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
 from ..compress.pack import Packing
@@ -53,6 +54,11 @@ def compress_cli(
         None, "--pieces", help="Keep the training data's word pieces and this many others", min=0
     ),
     steps: int = typer.Option(0, "--steps", help="Updates in which the rest learns to do without", min=0),
+    texts: Optional[Path] = typer.Option(
+        None, "--texts", help="More text for these updates, .jsonl or .spacy; labels are not read", exists=True
+    ),
+    gold: bool = typer.Option(False, "--gold", help="Learn from gold annotation too in these updates, where much was removed"),
+    learn_rate: Optional[float] = typer.Option(None, "--learn-rate", help="The highest in these updates"),
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
@@ -65,17 +71,9 @@ def compress_cli(
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
-    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits)
-    runs = {"backend": backend, "precision": precision, "threads": threads}
-    compress(
-        *(pipeline, output, dev),
-        removal=removal,
-        train=train,
-        max_loss=max_loss,
-        keep_vectors=keep_vectors,
-        force=force,
-        **runs,
-    )
+    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, gold, learn_rate)
+    runs = {"backend": backend, "precision": precision, "threads": threads, "keep_vectors": keep_vectors}
+    compress(pipeline, output, dev, removal=removal, train=train, texts=texts, max_loss=max_loss, force=force, **runs)
 
 
 def compress(
@@ -87,6 +85,7 @@ def compress(
     precision: str = "auto",
     removal: Removal = NOTHING,
     train: Optional[Path] = None,
+    texts: Optional[Path] = None,
     threads: int = 0,
     max_loss: float = 1.0,
     keep_vectors: bool = False,
@@ -99,13 +98,14 @@ def compress(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         msg.fail(f"{output} exists and is not empty", "Give a new folder; nothing is overwritten.", exits=1)
-    removal.check(train is not None)
+    removal.check(train is not None, texts is not None)
     choices = list_choices(*_wanted(backend, precision, removal))
     nlp = spacy.load(pipeline)
     smaller = nlp if removal.is_empty else spacy.load(pipeline)
     read = {path: list(create_corpus_v1(path)(smaller)) for path in (train, dev) if path is not None}
     examples = read.get(train, [])
-    for change in shrink(smaller, nlp, removal, examples, read[dev]):
+    raw = None if texts is None else distil.read_texts(nlp, texts)  # its words are not to be saved with the smaller one
+    for change in shrink(smaller, nlp, removal, examples, read[dev], raw):
         before, after = change
         msg.text(f"Encoder: {before.parameters:,} parameters, now {after.parameters:,}")
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,8 @@ def compress(
         made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing, docs)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
-    return _report(nlp, {**choice._asdict(), **removal.settings()}, output, dev, max_loss, force)
+    settings = {**choice._asdict(), **removal.settings(), **({} if texts is None else {"texts": texts.name})}
+    return _report(nlp, settings, output, dev, max_loss, force)
 
 
 def _wanted(backend: str, precision: str, removal: Removal) -> Tuple[str, str]:
@@ -167,7 +168,7 @@ def _make_all(
         weights = export_encoder(pipe.model, *choice, packing, docs)
         compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
         made[choice] = folder / "-".join(choice)
-        save_compiled(nlp, name, compiled, made[choice], keep_vectors)
+        save_compiled(nlp, name, compiled, made[choice], keep_vectors, int8_components=packing is not None)
     return made
 
 

@@ -85,7 +85,14 @@ def compile_transformer(
     return compiled
 
 
-def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, output: Path, keep_vectors: bool = False) -> None:
+def save_compiled(
+    nlp: Language,
+    name: str,
+    compiled: CompiledTransformer,
+    output: Path,
+    keep_vectors: bool = False,
+    int8_components: bool = False,
+) -> None:
     """Save a pipeline with another model in its transformer component.
 
     nlp (Language): The pipeline. Not modified.
@@ -94,6 +101,7 @@ def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, outpu
     output (Path): The folder, made if it is missing.
     keep_vectors (bool): Leave the vectors in doc._.trf_data. Otherwise a last component takes them out, as they are a hundred times
         larger than the text.
+    int8_components (bool): If the encoder is no longer float32, pair classifiers take a quarter of the space instead of half.
     """
     output.mkdir(parents=True, exist_ok=True)
     nlp.to_disk(output, exclude=[name])
@@ -114,14 +122,14 @@ def save_compiled(nlp: Language, name: str, compiled: CompiledTransformer, outpu
         DocCleaner(**settings).to_disk(output / CLEANER)
     config.to_disk(output / "config.cfg")
     if compiled.precision != "float32":
-        _halve(output)
+        _halve(output, int8_components)
 
 
-def _halve(folder: Path) -> None:
+def _halve(folder: Path, int8: bool) -> None:
     """Save our components of a pipeline in half the space; see `ConfiguredPipe.halve`."""
     for name, pipe in spacy.load(folder).pipeline:
         if isinstance(pipe, ConfiguredPipe):
-            pipe.halve()
+            pipe.halve(int8)
             pipe.to_disk(folder / name, exclude=["vocab"])
 
 

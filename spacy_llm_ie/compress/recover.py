@@ -2,7 +2,7 @@
 
 import copy
 import random
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 import torch
 from spacy.language import Language
@@ -35,8 +35,10 @@ def recover(
     dev: Sequence[Example],
     steps: int,
     *,
+    texts: Optional[Sequence[Example]] = None,
     update: Optional[UpdateT] = None,
     learn_rate: Optional[float] = None,
+    frozen: Sequence[str] = (),
     eval_every: int = 50,
     seed: int = 0,
     progress: bool = False,
@@ -48,39 +50,34 @@ def recover(
     train (Sequence[Example]): Training data; shuffled for each pass.
     dev (Sequence[Example]): Held-out data, on which the best weights are chosen; those before the first step are among them.
     steps (int): How many updates.
+    texts (Optional[Sequence[Example]]): More text, without annotation, for an `update` that learns from text: each step learns
+        from a batch of the training data and from one of these.
     update (Optional[Callable]): Leaves the gradients of a batch in the parameters, and returns losses by name; see `imitate`.
         None: `nlp.update` with the gold annotation.
     learn_rate (Optional[float]): The highest learning rate. None: that of the settings.
+    frozen (Sequence[str]): Components that stay as they are, beside those that the settings freeze.
     eval_every (int): Steps between two evaluations.
     seed (int): Of the order of the data, and of dropout.
     progress (bool): Show a progress bar on a terminal.
     RETURNS (List[Checkpoint]): All evaluations; the first is that before the first step.
-    RAISES (ValueError): If there is no data, or a number is out of range.
+    RAISES (ValueError): If there is no data (E728), or a number is out of range (E722).
     """
-    for name, value in (("steps", steps), ("eval_every", eval_every)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(Errors.E722.format(setting=name, found=value, expected="a whole number, 1 or more"))
-    if not train or not dev:
-        found = f"{len(train)} training example(s), {len(dev)} held-out example(s)"
-        raise ValueError(Errors.E728.format(found=found, expected="some of each"))
+    _check(train, dev, texts, {"steps": steps, "eval_every": eval_every})
     fix_random_seed(seed)
     settings = _fit_settings(nlp, steps, learn_rate)
     optimizer: Optimizer = settings["optimizer"]
     update = update or _make_update(settings)
-    frozen = settings["frozen_components"]
     checkpoints = [_evaluate(nlp, dev, 0, optimizer, settings)]
     best, weights = checkpoints[0].score, _copy_weights(nlp)
     clear_gradients(nlp)
-    batches = _cycle(train, settings["batcher"], seed)
+    batches = [_cycle(source, settings["batcher"], seed) for source in (train, texts) if source is not None]
     for step in tqdm(range(1, steps + 1), desc="Recovering", disable=None if progress else True):
-        update(nlp, next(batches))
-        for name, pipe in nlp.pipeline:
-            if name not in frozen and hasattr(pipe, "finish_update") and isinstance(getattr(pipe, "model", None), Model):
-                pipe.finish_update(optimizer)
-        optimizer.step_schedules()
+        for source in batches:
+            update(nlp, next(source))
+        _finish_update(nlp, optimizer, {*settings["frozen_components"], *frozen})
         if step % eval_every == 0 or step == steps:
             checkpoints.append(_evaluate(nlp, dev, step, optimizer, settings))
-            if checkpoints[-1].score > best:
+            if checkpoints[-1].score >= best:  # the later ones, which have learned more, if they do as well
                 best, weights = checkpoints[-1].score, _copy_weights(nlp, optimizer.averages)
     _set_weights(nlp, weights)
     return checkpoints
@@ -91,8 +88,8 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
 
     The loss is added to that of the gold annotation: weight · the squared difference of each token's vector from the teacher's,
     summed over tokens, relative to the squares of the teacher's. Removing parts keeps the width, so vectors can be compared
-    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor); texts need not be annotated for that. There is no
-    dropout in this part.
+    as they are (Romero et al. 2015, FitNets, equation 3, without the regressor). Texts need not be annotated for that, and there
+    is no dropout in this part.
 
     teacher (Language): The pipeline as it was; not changed. Its tokenizer must be the same, its vocabulary need not.
     weight (float): Of this loss.
@@ -104,16 +101,36 @@ def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: 
 
     def update(nlp: Language, batch: List[Example]) -> Dict[str, float]:
         losses: Dict[str, float] = nlp.update(batch, drop=drop, sgd=False) if gold else {}
-        docs = [nlp.make_doc(example.reference.text) for example in batch if example.reference.text.strip()]
+        # Made with the teacher's vocabulary: words of texts that are only learned from are not to be saved with the pipeline.
+        docs = [teacher.make_doc(example.reference.text) for example in batch if example.reference.text.strip()]
         if not docs:
             return losses
         with torch.no_grad():
-            target = token_vectors(old, [teacher.make_doc(doc.text) for doc in docs])
+            target = token_vectors(old, docs)
         loss = weight * relative_distance(token_vectors(find_transformer(nlp), docs), target)
         loss.backward()
         return {**losses, "vectors": float(loss.detach())}
 
     return update
+
+
+def _check(
+    train: Sequence[Example], dev: Sequence[Example], texts: Optional[Sequence[Example]], numbers: Dict[str, Any]
+) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(Errors.E722.format(setting=name, found=value, expected="a whole number, 1 or more"))
+    if not train or not dev or texts is not None and not texts:
+        found = f"{len(train)} training example(s), {len(dev)} held-out example(s)"
+        found += "" if texts is None else f", {len(texts)} text(s)"
+        raise ValueError(Errors.E728.format(found=found, expected="some of each"))
+
+
+def _finish_update(nlp: Language, optimizer: Optimizer, frozen: Set[str]) -> None:
+    for name, pipe in nlp.pipeline:
+        if name not in frozen and hasattr(pipe, "finish_update") and isinstance(getattr(pipe, "model", None), Model):
+            pipe.finish_update(optimizer)
+    optimizer.step_schedules()
 
 
 def _fit_settings(nlp: Language, steps: int, learn_rate: Optional[float]) -> Dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Dict, List, Optional, Sequence
 
 from spacy.language import Language
@@ -17,8 +18,10 @@ from .recover import imitate, recover
 from .simulate import simulated_int8
 from .vocabulary import trim_vocabulary
 
-# Of the loss on the old vectors in recovery; chosen on the newswire dev set (docs/pruning.md).
-IMITATION = 10.0
+# The highest learning rate in recovery from the old vectors alone, and the weight of these beside gold annotation; chosen on the
+# newswire dev set (docs/pruning.md).
+LEARN_RATE = 3e-4
+WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class Removal:
     neurons (float): Share of each layer's feed-forward neurons.
     layers (int): How many layers.
     pieces (Optional[int]): Keep the word pieces of the training data and so many others; None: all.
-    steps (int): Updates in which the pipeline learns to do without, from gold annotation and from the vectors it had.
+    steps (int): Updates in which the encoder learns to do without, from the token vectors it gave. The components stay as they
+        are.
     quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too. So they
         do with 4 bits.
     bits (int): Bits in which the int8 export stores a weight: 8, or 4, but 2 for word pieces that the training data does not have.
+    gold (bool): In these updates, all of the pipeline learns from gold annotation too, and the best weights on dev are kept.
+    learn_rate (Optional[float]): The highest learning rate in these updates. None: 3e-4, or with gold that of the config.
     """
 
     heads: float = 0.0
@@ -42,6 +48,8 @@ class Removal:
     steps: int = 0
     quantize_aware: bool = False
     bits: int = 8
+    gold: bool = False
+    learn_rate: Optional[float] = None
 
     @property
     def is_empty(self) -> bool:
@@ -57,21 +65,33 @@ class Removal:
         """RETURNS (Dict[str, Any]): The settings that say something."""
         return {name: value for name, value in asdict(self).items() if value and (name, value) != ("bits", 8)}
 
-    def check(self, has_train: bool) -> None:
-        """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), or there are no
-        such bits (E537)."""
+    def check(self, has_train: bool, has_texts: bool = False) -> None:
+        """Raise ValueError if there is no training data (E534), int8 is to be learned without data or steps (E535), there are no
+        such bits (E537), a setting of steps is given without steps (E538), or the learning rate is not above 0 (E722)."""
         if self.bits not in (4, 8):
             raise ValueError(Errors.E537.format(found=self.bits))
+        if self.learn_rate is not None and not self.learn_rate > 0:
+            raise ValueError(Errors.E722.format(setting="learn_rate", found=self.learn_rate, expected="a number above 0"))
         needed = {"--train FILE": has_train, "--steps N (200, say)": self.steps}
         missing = [option for option, given in needed.items() if not given]
         if self.quantize_aware and missing:
             raise ValueError(Errors.E535.format(missing=" and ".join(missing)))
+        options = {"--texts": has_texts, "--gold": self.gold, "--learn-rate": self.learn_rate is not None}
+        given = ", ".join(option for option, is_given in options.items() if is_given)
+        if given and (missing or self.is_empty):
+            missing = missing or ["something to remove (--heads, --neurons, --layers, --pieces, --bits 4 or --quantize-aware)"]
+            raise ValueError(Errors.E538.format(options=given, missing=" and ".join(missing)))
         if not (self.is_empty or has_train):
             raise ValueError(Errors.E534)
 
 
 def shrink(
-    nlp: Language, teacher: Language, removal: Removal, train: Sequence[Example], dev: Sequence[Example]
+    nlp: Language,
+    teacher: Language,
+    removal: Removal,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    texts: Optional[Sequence[Example]] = None,
 ) -> List[Change]:
     """Remove parts of the encoder of a pipeline, in place: word pieces, then heads, neurons and layers, then recovery.
 
@@ -79,12 +99,13 @@ def shrink(
     teacher (Language): The same pipeline, loaded once more, whose vectors are learned from. Not changed.
     removal (Removal): What to remove.
     train (Sequence[Example]): Training data: its word pieces stay, what is left is fitted to it, and recovery learns from it.
-    dev (Sequence[Example]): Development data, on which importance is measured and the best weights are chosen.
+    dev (Sequence[Example]): Development data, on which importance is measured, and recovery is taken back if it does harm.
+    texts (Optional[Sequence[Example]]): More text to learn the old vectors from, without annotation.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
-        steps (E535), or a setting is out of range (E537, E722).
+        steps (E535), there are texts or settings of steps but no steps (E538), or a setting is out of range (E537, E722).
     """
-    removal.check(bool(train))
+    removal.check(bool(train), texts is not None)
     if removal.is_empty:
         return []
     changes = []
@@ -96,13 +117,33 @@ def shrink(
         parts = {"heads": removal.heads, "neurons": removal.neurons, "layers": removal.layers}
         changes.append(prune(nlp, importance, **parts, docs=docs))
     if removal.steps:
-        transformer = find_transformer(nlp).transformer
         packing = plan_packing(nlp, removal, train)
         rounds = removal.quantize_aware or packing is not None
-        with simulated_int8(transformer, packing=packing) if rounds else contextlib.nullcontext():
-            update = imitate(teacher, weight=IMITATION)
-            recover(nlp, train, dev, removal.steps, update=update, progress=True)
+        rounding = partial(simulated_int8, packing=packing) if rounds else contextlib.nullcontext
+        with rounding(find_transformer(nlp).transformer):
+            _recover(nlp, teacher, removal, train, dev, texts)
     return changes
+
+
+def _recover(
+    nlp: Language,
+    teacher: Language,
+    removal: Removal,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    texts: Optional[Sequence[Example]],
+) -> None:
+    """The encoder learns the teacher's vectors, and the components, which know these, stay as they are; unless there is gold."""
+    given = {"texts": texts, "learn_rate": removal.learn_rate, "progress": True}
+    if removal.gold:
+        recover(nlp, train, dev, removal.steps, update=imitate(teacher, weight=WEIGHT), **given)
+        return
+    model = find_transformer(nlp)
+    given["frozen"] = [name for name, pipe in nlp.pipeline if getattr(pipe, "model", None) is not model]
+    given["learn_rate"] = removal.learn_rate or LEARN_RATE
+    # Evaluated before and after only: the best of many evaluations would be best on this data by chance.
+    given["eval_every"] = removal.steps
+    recover(nlp, train, dev, removal.steps, update=imitate(teacher, gold=False), **given)
 
 
 def plan_packing(nlp: Language, removal: Removal, train: Sequence[Example]) -> Optional[Packing]:

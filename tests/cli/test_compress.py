@@ -154,6 +154,39 @@ def test_weights_of_four_bits_need_onnxruntime_and_training_data(model, dev, tmp
     assert re.search(error, str(done.exception)) and not (tmp_path / "x").exists()
 
 
+def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_llm_ie.compress.measure.probe", lambda *args: {"load": 1.0, "memory": None})
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text(
+        '{"text": "The bank of Lagos cut jobs."}\n{"text": "Shares zigzagged.", "entities": "none"}\n', encoding="utf8"
+    )
+    backend = ("--dev", dev, "--train", dev, "--backend", "onnxruntime", "--precision", "int8", "--force")
+    weights = []
+    for name, options in (("without", ()), ("with", ("--texts", raw))):
+        done = run(model, tmp_path / name, *backend, "--neurons", 0.5, "--steps", 2, *options)
+        assert done.exit_code == 0, done.output
+        weights.append((tmp_path / name / "transformer" / "model").read_bytes())
+        used = json.loads((tmp_path / name / "meta.json").read_text(encoding="utf8"))["compression"]["settings"]
+        assert used.get("texts") == {"with": "raw.jsonl"}.get(name)
+    assert weights[0] != weights[1]
+    strings = [
+        json.loads((tmp_path / name / "vocab" / "strings.json").read_text(encoding="utf8")) for name in ("without", "with")
+    ]
+    assert "zigzagged" not in strings[1] and strings[0] == strings[1]
+    raw.write_text('{"text": " "}\n', encoding="utf8")
+    for options, error in (
+        (("--neurons", 0.5), "IE-E538.*--steps"),
+        (("--neurons", 0.5, "--gold", "--learn-rate", 0.1), "IE-E538.*--texts, --gold, --learn-rate.*--steps"),
+        (("--steps", 2), "IE-E538.*something to remove"),
+        (("--neurons", 0.5, "--steps", 2, "--learn-rate", 0), "IE-E722.*learn_rate"),
+    ):
+        done = run(model, tmp_path / "x", *backend, *options, "--texts", raw)
+        assert done.exit_code == 1 and re.search(error, str(done.exception))
+    raw.write_text("", encoding="utf8")
+    done = run(model, tmp_path / "x", *backend, "--neurons", 0.5, "--steps", 2, "--texts", raw)
+    assert done.exit_code == 1 and re.search("IE-E728.*0 text", str(done.exception))
+
+
 def test_learning_to_be_int8_needs_steps_and_training_data_and_int8(model, dev, tmp_path):
     for options, missing in (
         (("--train", dev), "--steps"),

@@ -248,6 +248,21 @@ def test_components_take_half_the_space_with_an_encoder_that_is_no_longer_float3
     assert nlp.to_bytes() == before
 
 
+def test_pair_classifiers_take_a_quarter_beside_an_encoder_in_four_bits(tmp_path):
+    nlp = make_pipeline(make_family(tmp_path / "bert", "bert"), steps=1)
+    sizes = []
+    for quarter in (False, True):
+        small = compiled(nlp, tmp_path / f"{quarter}", precision="int8", int8_components=quarter)
+        small.to_disk(tmp_path / f"{quarter} again")
+        files = [tmp_path / folder / "ie_relations" / "model" for folder in (f"{quarter}", f"{quarter} again")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        sizes.append(files[0].stat().st_size)
+    count = count_weights(nlp.get_pipe("ie_relations").model)
+    assert sizes[0] - sizes[1] == pytest.approx(count, rel=0.1, abs=1000)
+    for text in TEXTS:
+        assert len(small(text)._.relations) == len(spacy.load(tmp_path / "False")(text)._.relations)
+
+
 def test_halved_components_learn_and_are_saved_whole_again(tmp_path):
     nlp = make_pipeline(make_family(tmp_path / "bert", "bert"), steps=1)
     for name in ("ie_ner", "ie_relations"):

@@ -231,6 +231,31 @@ def test_recovery_can_learn_from_something_else(nlp):
     assert len(seen) == 3 and set(seen) == {4}
 
 
+def test_each_step_learns_from_a_batch_of_both_kinds(nlp, trained):
+    """Vectors of words that the training data does not have come back with texts that have them."""
+    teacher, gold = spacy.load(trained), make_examples(nlp)
+    texts = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
+    with torch.no_grad():
+        for parameter in find_transformer(nlp).transformer.parameters():
+            parameter.mul_(0.9)
+    changed, seen, update = nlp.to_bytes(), [], imitate(teacher, gold=False)
+    nlp.config["training"]["optimizer"] = {"@optimizers": "Adam.v1", "learn_rate": 0.002}
+    away = {}
+
+    def noted(pipeline, batch):
+        seen.append(batch)
+        return update(pipeline, batch)
+
+    for given in (None, texts):
+        nlp.from_bytes(changed)
+        recover(nlp, gold, gold, 20, texts=given, update=noted, eval_every=20)
+        away[given is None] = sum(float(((a - b) ** 2).sum()) for a, b in zip(vectors(nlp), vectors(teacher)))
+    assert away[False] < 0.7 * away[True]
+    assert [batch[0].reference.has_annotation("ENT_IOB") for batch in seen] == [True] * 20 + [True, False] * 20
+    with pytest.raises(ValueError, match="IE-E728.*4 training example.*0 text"):
+        recover(nlp, gold, gold, 1, texts=[])
+
+
 def test_imitation_brings_the_vectors_back(nlp, trained, importance):
     teacher = spacy.load(trained)
     expected, before = vectors(teacher), answers(teacher)

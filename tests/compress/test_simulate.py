@@ -1,9 +1,12 @@
 """What training for int8 simulates is what the int8 export does; training bears it better; no trace of it stays."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 import spacy
 import torch
+from spacy.training import Example
 from torch.nn import functional
 
 from spacy_llm_ie.compress.export import export_onnx
@@ -13,8 +16,9 @@ from spacy_llm_ie.compress.quantize import Known, quantize_products, round_to_in
 from spacy_llm_ie.compress.recover import imitate, recover
 from spacy_llm_ie.compress.shrink import Removal, plan_packing, shrink
 from spacy_llm_ie.compress.simulate import round_rows, round_whole, simulated_int8
+from spacy_llm_ie.compress.states import relative_distance, token_vectors
 from spacy_llm_ie.encode.runtimes import OnnxRuntime
-from tests.compress.helpers import make_examples, make_family, make_pipeline
+from tests.compress.helpers import SENTENCES, make_examples, make_family, make_pipeline
 
 from .test_backends import FAMILIES, inputs_of
 
@@ -179,6 +183,24 @@ def test_shrinking_trains_with_it_if_told_or_if_weights_have_four_bits(trained, 
     else:
         assert packing is None
     assert not Removal(steps=5, quantize_aware=True).is_empty and Removal(steps=5).is_empty
+
+
+def test_only_the_encoder_learns_and_it_needs_no_annotation(trained):
+    nlp, teacher = spacy.load(trained), spacy.load(trained)
+    texts = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
+    heads = {name: pipe.to_bytes(exclude=["vocab"]) for name, pipe in nlp.pipeline if name != "transformer"}
+    docs = [nlp.make_doc(text) for text in SENTENCES]
+    removal, away = Removal(neurons=0.5, steps=20, bits=4), []
+    for change in (replace(removal, steps=0), removal):
+        nlp = spacy.load(trained)
+        shrink(nlp, teacher, change, texts, make_examples(nlp), texts if change.steps else None)
+        with simulated_int8(find_transformer(nlp).transformer, packing=plan_packing(nlp, change, texts)), torch.no_grad():
+            found, target = (token_vectors(find_transformer(one), docs) for one in (nlp, teacher))
+        away.append(float(relative_distance(found, target)))
+        assert {name: nlp.get_pipe(name).to_bytes(exclude=["vocab"]) for name in heads} == heads
+    assert away[1] < 0.7 * away[0]
+    shrink(nlp, teacher, replace(removal, steps=2, gold=True), make_examples(nlp), make_examples(nlp), texts)
+    assert all(nlp.get_pipe(name).to_bytes(exclude=["vocab"]) != heads[name] for name in ("ie_ner", "ie_relations"))
 
 
 def test_it_needs_steps_and_something_to_learn_from(trained):
