@@ -95,3 +95,26 @@ def test_the_cnn_has_the_weights_and_vectors_of_spacys():
     assert {type(node.ops) for node in ours.walk()} == {TorchProducts}
     for one, two in zip(spacys.predict(docs), ours.predict(docs)):
         numpy.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_linear_layers_multiply_so_while_they_predict(monkeypatch):
+    monkeypatch.setattr(products, "FEW", 1)
+    seen = []
+    monkeypatch.setattr(products, "ONE_DNN", lambda *args: seen.append(args[0].shape) or products.find_one_dnn()(*args))
+    first, second = torch.nn.Linear(6, 5), torch.nn.Linear(5, 4, bias=False)
+    taken = torch.nn.Linear(4, 4)
+    taken.forward = lambda values: values * 2
+    module, values = torch.nn.Sequential(first, torch.nn.ReLU(), second, taken), torch.randn(2, 3, 6)
+    with torch.no_grad():
+        exact = module(values)
+        with products.quick_layers(module):
+            torch.testing.assert_close(module(values), exact, rtol=1e-4, atol=1e-5)
+            assert seen == [(6, 6), (6, 5)]
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                assert first(values).dtype == torch.bfloat16 and len(seen) == 2
+        assert module(values).shape == (2, 3, 4) and len(seen) == 2
+    assert "forward" not in vars(first) and "forward" in vars(taken)
+    with pytest.raises(TypeError), products.quick_layers(module):
+        module("no numbers")
+    assert "forward" not in vars(first)

@@ -22,6 +22,7 @@ from thinc.types import Floats2d, Ragged
 from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..errors import Errors
+from ..layers.products import quick_layers
 from ..processor import has_bfloat16
 from .align import Frame, split_docs
 from .batches import WindowBatch, predict_rows, train_rows
@@ -50,6 +51,11 @@ class PortableShim(HFShim):
             return super().begin_update(inputs)
         finally:
             self._model = model
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        """Run the torch model without gradients. RETURNS (Any): Its output."""
+        with quick_layers(self._model):
+            return super().predict(inputs)
 
     def copy(self) -> "PortableShim":
         """Copy the torch model.

@@ -3,7 +3,9 @@
 On AMD processors it is twice as quick as what torch takes otherwise (MKL).
 """
 
-from typing import Callable, Optional
+import contextlib
+from functools import partial
+from typing import Callable, Iterator, Optional
 
 import torch
 from torch import Tensor
@@ -32,15 +34,38 @@ ONE_DNN = find_one_dnn()
 def linear(values: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
     """As `torch.nn.functional.linear`, but quicker where no gradient is wanted.
 
-    values (Tensor): Shape (N, I).
+    values (Tensor): Shape (..., I).
     weight (Tensor): Shape (O, I).
     bias (Optional[Tensor]): Shape (O,).
-    RETURNS (Tensor): Shape (N, O).
+    RETURNS (Tensor): Shape (..., O).
     """
-    other = torch.is_grad_enabled() or values.dtype != torch.float32 or values.device.type != "cpu"
-    if ONE_DNN is None or other or values.shape[0] * weight.numel() < FEW:
+    others = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or values.device.type != "cpu"
+    if ONE_DNN is None or others or values.dtype != torch.float32 or weight.dtype != torch.float32:
         return functional.linear(values, weight, bias)
-    return ONE_DNN(_dense(values), _dense(weight), bias, "none", [], "")
+    rows = values.reshape(-1, values.shape[-1])
+    if len(rows) * weight.numel() < FEW:
+        return functional.linear(values, weight, bias)
+    return ONE_DNN(_dense(rows), _dense(weight), bias, "none", [], "").reshape(*values.shape[:-1], -1)
+
+
+@contextlib.contextmanager
+def quick_layers(module: torch.nn.Module) -> Iterator[None]:
+    """While the context lasts, the linear layers in a module multiply by `linear`; but those that something else has taken over.
+
+    module (torch.nn.Module): Any.
+    """
+    layers = [part for part in module.modules() if type(part) is torch.nn.Linear and "forward" not in vars(part)]
+    for part in layers if ONE_DNN is not None else ():
+        part.forward = partial(_forward, part)  # the instance's own goes before that of its class
+    try:
+        yield
+    finally:
+        for part in layers:
+            vars(part).pop("forward", None)
+
+
+def _forward(layer: torch.nn.Linear, values: Tensor) -> Tensor:
+    return linear(values, layer.weight, layer.bias)
 
 
 def _dense(matrix: Tensor) -> Tensor:
