@@ -7,7 +7,7 @@
 
 Parts are chosen by importance measured on the development data (`gradient`; `fitted`: and what is left is fitted to stand for what is gone), by
 the size of their weights (`magnitude`; layers: the last ones), or at `random`. With --bits, scores, errors and recovery are those of the int8
-export for ONNX Runtime with so many bits a weight, and its size is measured.
+export for ONNX Runtime with so many bits a weight, each rounded for itself (as with --quantize-aware), and its size is measured.
 """
 
 import argparse

@@ -4,19 +4,17 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import spacy
 import typer
 from spacy.language import Language
-from spacy.tokens import Doc
 from tqdm import tqdm
 from wasabi import msg
 
 from ..compress import distil
 from ..compress.backend import compile_transformer, export_encoder, find_component, save_compiled
 from ..compress.measure import Costs, measure, race, read_texts, score
-from ..compress.pack import Packing
 from ..compress.report import HEADER, plot, problems, table, write_card
 from ..compress.shrink import Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
@@ -60,7 +58,7 @@ def compress_cli(
     gold: bool = typer.Option(False, "--gold", help="Learn from gold annotation too in these updates, where much was removed"),
     learn_rate: Optional[float] = typer.Option(None, "--learn-rate", help="The highest in these updates"),
     quantize_aware: bool = typer.Option(
-        False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
+        False, "--quantize-aware", help="Round each weight as int8 does in these updates; the result is int8"
     ),
     bits: int = typer.Option(8, "--bits", help="Bits in which int8 weights are stored: 8, or 4 (rare word pieces: 2)"),
     threads: int = typer.Option(0, "--threads", "-t", help="Encoder passes at a time; 0: one for each processor", min=0),
@@ -111,7 +109,8 @@ def compress(
     with tempfile.TemporaryDirectory() as folder:
         packing = plan_packing(smaller, removal, examples)
         docs = [example.reference for example in examples or read[dev]]
-        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, packing, docs)
+        how = {"packing": packing, "docs": docs, "compensate": not removal.quantize_aware}
+        made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, how)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)
     settings = {**choice._asdict(), **removal.settings(), **({} if texts is None else {"texts": texts.name})}
@@ -154,21 +153,16 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
 
 
 def _make_all(
-    nlp: Language,
-    choices: List[Choice],
-    folder: Path,
-    threads: int,
-    keep_vectors: bool,
-    packing: Optional[Packing],
-    docs: Sequence[Doc],
+    nlp: Language, choices: List[Choice], folder: Path, threads: int, keep_vectors: bool, how: Dict[str, Any]
 ) -> Dict[Choice, Path]:
+    """Write a pipeline for each choice. how: Settings of `export_encoder`. RETURNS (Dict[Choice, Path]): Their folders."""
     name, pipe = find_component(nlp)
     made = {}
     for choice in tqdm(choices, desc="exporting", disable=None):
-        weights = export_encoder(pipe.model, *choice, packing, docs)
+        weights = export_encoder(pipe.model, *choice, **how)
         compiled = compile_transformer(pipe.model, weights, *choice, threads=threads)
         made[choice] = folder / "-".join(choice)
-        save_compiled(nlp, name, compiled, made[choice], keep_vectors, int8_components=packing is not None)
+        save_compiled(nlp, name, compiled, made[choice], keep_vectors, int8_components=how["packing"] is not None)
     return made
 
 

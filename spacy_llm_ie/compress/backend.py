@@ -46,7 +46,12 @@ def find_component(nlp: Language) -> Tuple[str, Transformer]:
 
 
 def export_encoder(
-    model: TransformerModel, backend: str, precision: str, packing: Optional[Packing] = None, docs: Sequence[Doc] = ()
+    model: TransformerModel,
+    backend: str,
+    precision: str,
+    packing: Optional[Packing] = None,
+    docs: Sequence[Doc] = (),
+    compensate: bool = True,
 ) -> bytes:
     """Export the encoder of a transformer component for a backend.
 
@@ -55,6 +60,8 @@ def export_encoder(
     packing (Optional[Packing]): Store weights in 4 bits and less; for int8 in ONNX Runtime.
     docs (Sequence[Doc]): Some hundred texts like those that it is for, on which int8 is calibrated. Without them its answers are
         less near, and ONNX Runtime's a tenth slower, as each word piece is measured when it comes.
+    compensate (bool): Let weights make up for each other's rounding; not those that have learned to be rounded each for itself,
+        which that would undo.
     RETURNS (bytes): ONNX.
     RAISES (ValueError): If weights are to be packed for another backend or precision (E536).
     """
@@ -62,7 +69,9 @@ def export_encoder(
         raise ValueError(Errors.E536.format(found=f"--backend {backend} --precision {precision}"))
     weights = export_onnx(model.transformer, Frame.from_tokenizer(model.tokenizer).has_types)
     if precision == "int8":
-        known = calibrate(model, docs) if len(docs) else None
+        known = calibrate(model, docs) if len(docs) else {}
+        if not compensate:
+            known = {name: given._replace(products=None) for name, given in known.items()}
         return quantize_products(weights, known, packing) if backend == "onnxruntime" else quantize_weights(weights, known)
     return weights
 

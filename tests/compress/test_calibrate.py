@@ -112,6 +112,13 @@ def test_openvino_has_weights_that_make_up_for_each_other(pipeline):
     assert errors[1] < errors[0]
 
 
+def test_weights_that_learned_to_be_rounded_are_rounded_each_for_itself(pipeline):
+    model, docs = pipeline
+    plain = quantize_weights(export_encoder(model, "openvino", "float32"))
+    assert export_encoder(model, "openvino", "int8", docs=docs, compensate=False) == plain
+    assert export_encoder(model, "openvino", "int8", docs=docs) != plain
+
+
 def test_bad_settings_are_refused(pipeline):
     model, docs = pipeline
     for given, settings in (([], {}), (docs, {"share": 1.5}), (docs, {"share": -0.1}), (docs, {"tolerance": 2.0})):
