@@ -58,7 +58,7 @@ def compress_cli(
     gold: bool = typer.Option(False, "--gold", help="Learn from gold annotation too in these updates, where much was removed"),
     learn_rate: Optional[float] = typer.Option(None, "--learn-rate", help="The highest in these updates"),
     quantize_aware: bool = typer.Option(
-        False, "--quantize-aware", help="Round each weight as int8 does in these updates; the result is int8"
+        False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
     bits: int = typer.Option(8, "--bits", help="Bits in which int8 weights are stored: 8, or 4 (rare word pieces: 2)"),
     threads: int = typer.Option(0, "--threads", "-t", help="Encoder passes at a time; 0: one for each processor", min=0),
@@ -109,7 +109,7 @@ def compress(
     with tempfile.TemporaryDirectory() as folder:
         packing = plan_packing(smaller, removal, examples)
         docs = [example.reference for example in examples or read[dev]]
-        how = {"packing": packing, "docs": docs, "compensate": not removal.quantize_aware}
+        how = {"packing": packing, "docs": docs, "compensate": not removal.learns_rounding}
         made = _make_all(smaller, choices, Path(folder), threads, keep_vectors, how)
         choice = choices[0] if len(choices) == 1 else _choose(nlp, made, dev, max_loss)
         shutil.copytree(made[choice], output, dirs_exist_ok=True)

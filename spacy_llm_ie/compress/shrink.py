@@ -34,8 +34,8 @@ class Removal:
     pieces (Optional[int]): Keep the word pieces of the training data and so many others; None: all.
     steps (int): Updates in which the encoder learns to do without, from the token vectors it gave. The components stay as they
         are.
-    quantize_aware (bool): In these updates, round each weight for itself, and let the export do so, too, instead of letting
-        weights make up for each other's rounding.
+    quantize_aware (bool): In these updates, round as the int8 export will, so that the encoder learns to do with that too. So they
+        do with 4 bits.
     bits (int): Bits in which the int8 export stores a weight: 8, or 4, but 2 for word pieces that the training data does not have.
     gold (bool): In these updates, all of the pipeline learns from gold annotation too, and the best weights on dev are kept.
     learn_rate (Optional[float]): The highest learning rate in these updates. None: 3e-4, or with gold that of the config.
@@ -60,6 +60,12 @@ class Removal:
     def removes(self) -> bool:
         """Whether heads, neurons or layers are removed."""
         return bool(self.heads or self.neurons or self.layers)
+
+    @property
+    def learns_rounding(self) -> bool:
+        """Whether weights learn to be rounded each for itself. The export must do that then: letting them make up for each other
+        would undo it."""
+        return bool(self.steps) and (self.quantize_aware or self.bits < 8)
 
     def settings(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The settings that say something."""
@@ -118,7 +124,7 @@ def shrink(
         changes.append(prune(nlp, importance, **parts, docs=docs))
     if removal.steps:
         packing = plan_packing(nlp, removal, train)
-        rounding = partial(simulated_int8, packing=packing) if removal.quantize_aware else contextlib.nullcontext
+        rounding = partial(simulated_int8, packing=packing) if removal.learns_rounding else contextlib.nullcontext
         with rounding(find_transformer(nlp).transformer):
             _recover(nlp, teacher, removal, train, dev, texts)
     return changes

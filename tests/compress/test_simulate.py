@@ -159,7 +159,7 @@ def test_recovery_judges_by_what_the_export_will_say(trained):
 
 
 @pytest.mark.parametrize(("aware", "bits"), [(False, 8), (True, 8), (False, 4), (True, 4)])
-def test_shrinking_trains_with_it_if_told(trained, monkeypatch, aware, bits):
+def test_shrinking_trains_with_it_if_told_or_if_weights_have_four_bits(trained, monkeypatch, aware, bits):
     nlp, teacher, seen = spacy.load(trained), spacy.load(trained), []
     transformer = find_transformer(nlp).transformer
     monkeypatch.setattr(
@@ -168,7 +168,8 @@ def test_shrinking_trains_with_it_if_told(trained, monkeypatch, aware, bits):
     )
     removal = Removal(heads=0.25, steps=5, quantize_aware=aware, bits=bits)
     assert shrink(nlp, teacher, removal, make_examples(nlp), make_examples(nlp))
-    assert seen == [aware]
+    assert seen == [aware or bits == 4] == [removal.learns_rounding]
+    assert not replace(removal, steps=0).learns_rounding
     expected = {"heads": 0.25, "steps": 5, **({"quantize_aware": True} if aware else {}), **({"bits": 4} if bits == 4 else {})}
     assert removal.settings() == expected
     packing = plan_packing(nlp, removal, make_examples(nlp))
@@ -190,8 +191,8 @@ def test_only_the_encoder_learns_and_it_needs_no_annotation(trained):
     texts = [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in SENTENCES]
     heads = {name: pipe.to_bytes(exclude=["vocab"]) for name, pipe in nlp.pipeline if name != "transformer"}
     docs = [nlp.make_doc(text) for text in SENTENCES]
-    removal, away = Removal(neurons=0.5, steps=20, bits=4, quantize_aware=True), []
-    for change in (replace(removal, steps=0, quantize_aware=False), removal):
+    removal, away = Removal(neurons=0.5, steps=20, bits=4), []
+    for change in (replace(removal, steps=0), removal):
         nlp = spacy.load(trained)
         shrink(nlp, teacher, change, texts, make_examples(nlp), texts if change.steps else None)
         with simulated_int8(find_transformer(nlp).transformer, packing=plan_packing(nlp, change, texts)), torch.no_grad():
