@@ -44,7 +44,7 @@ def compress_cli(
     precision: str = typer.Option(
         "auto", "--precision", "-p", help="float32, bfloat16, int8; auto: the quickest that keeps the score"
     ),
-    train: Optional[Path] = typer.Option(None, "--train", "-T", help="Training data, for what follows", exists=True),
+    train: Optional[Path] = typer.Option(None, "--train", "-T", help="Training data: for int8, and what follows", exists=True),
     heads: float = typer.Option(0.0, "--heads", help="Share of the attention heads to remove", min=0, max=0.99),
     neurons: float = typer.Option(0.0, "--neurons", help="Share of the feed-forward neurons to remove", min=0, max=0.99),
     layers: int = typer.Option(0, "--layers", help="Layers to remove", min=0),

@@ -45,7 +45,7 @@ class Inputs:
         self.count = 0
 
     def see(self, values: Tensor) -> None:
-        """Take note of a batch. values (Tensor): Shape: (..., inputs)."""
+        """Take note of a batch, its few rows of padding too. values (Tensor): Shape: (..., inputs)."""
         rows = values.detach().float().flatten(0, -2)
         largest, products = rows.abs().amax(0), rows.T @ rows
         self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)

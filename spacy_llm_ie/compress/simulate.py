@@ -3,7 +3,9 @@
 Weights, looked-up embeddings and activations are rounded to the 255 values that int8 has for them and made floats again, before
 each product (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018,
 section 3). Gradients pass the rounding as if it were not there (Bengio et al., "Estimating or Propagating Gradients Through
-Stochastic Neurons for Conditional Computation", 2013, section 2.3). What is rounded, and how, is as in `quantize_products`.
+Stochastic Neurons for Conditional Computation", 2013, section 2.3). What is rounded, and how, is as in `quantize_products`, but
+for two things by which the export is only nearer to the float32 encoder: `Known.lowest`, and weights that make up for each
+other's rounding.
 """
 
 import contextlib
@@ -22,7 +24,8 @@ from .quantize import LARGEST, least_table
 def simulated_int8(
     transformer: nn.Module, steps: Optional[Dict[str, ndarray]] = None, packing: Optional[Packing] = None
 ) -> Iterator[None]:
-    """While the context lasts, an encoder answers as its int8 export for ONNX Runtime does, but for the order of float sums.
+    """While the context lasts, an encoder answers as an int8 export for ONNX Runtime that rounds each weight for itself and knows
+    no more of activations than `steps`, but for the order of float sums.
 
     Training changes its float32 weights. Its parameters, their names and what is saved stay as they are.
 
