@@ -182,7 +182,8 @@ class CompiledTransformer(Model):
 
     @property
     def runtime(self) -> Runtime:
-        """The program that runs the encoder. RAISES (ImportError): If it is not installed (E521)."""
+        """The program that runs the encoder. RAISES (ImportError): If it is not installed (E521). Without an encoder: E524."""
+        init(self)
         return self.shims[0].runtime(self.backend, self.precision, self.threads, self.pass_threads)
 
 

@@ -75,10 +75,11 @@ class EncoderPipe(Transformer):
     def _encode(self, docs: List[Doc]) -> EncodedT:
         groups = batch_by_length(docs, self.cfg["max_batch_items"])
         parts = [[docs[i] for i in indices] for indices in groups]
-        return [(part, self.predict(part)) for part in parts]
+        with self.model.runtime.standing_by():
+            return [(part, self.predict(part)) for part in parts]
 
     def _finish(self, docs: List[Doc], encoding: Future) -> Iterator[Doc]:
-        for part, predictions in encoding.result():
+        for part, predictions in self.model.runtime.wait(encoding):
             self.set_annotations(part, predictions)
         yield from docs
 

@@ -3,23 +3,23 @@
 Passes run side by side, each in one thread: threads that share one pass wait for each other at each operation.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import io
 import threading
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Type, TypeVar
+from concurrent.futures import Future
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Sequence, Type
 
 import numpy
 from numpy import ndarray
 
 from ..errors import Errors, Warnings
 from ..processor import count_cores, has_bfloat16
+from .helping import HelpingPool, ItemT, ResultT
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
 
 
 class Runtime:
@@ -39,7 +39,7 @@ class Runtime:
         threads = threads or count_cores()
         self.pass_threads = min(pass_threads, threads)
         self.workers = threads // self.pass_threads
-        self._pool: Optional[ThreadPoolExecutor] = None
+        self.pool = HelpingPool(self.workers, self.name) if self.workers > 1 else None
         self.inputs = self.load(weights, precision)
         # What a library sets up at its first use is not safe in several threads: OpenVINO's two first ones wait for each other for
         # ever, one with Python's lock, the other with that of its table of types.
@@ -59,12 +59,23 @@ class Runtime:
         raise NotImplementedError
 
     def each(self, function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> Iterator[ResultT]:
-        """Call a function that runs a pass, in as many threads as there are for that. YIELDS: What it returns, in order."""
-        if self.workers == 1 or len(items) < 2:
+        """Call a function that runs a pass, in as many threads as there are for that, the one that waits for them among them.
+
+        function (Callable): Takes an item.
+        items (Sequence): One a pass.
+        YIELDS: What the function returns, in order.
+        """
+        if self.pool is None or len(items) < 2:
             return map(function, items)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=self.name)
-        return self._pool.map(function, items)
+        return self.pool.map(function, items)
+
+    def wait(self, future: Future) -> Any:
+        """Wait for something that needs passes, and run passes until it is done. RETURNS: Its result."""
+        return future.result() if self.pool is None else self.pool.wait(future)
+
+    def standing_by(self) -> ContextManager[None]:
+        """While the context lasts, this thread runs no passes when it waits for some."""
+        return contextlib.nullcontext() if self.pool is None else self.pool.standing_by()
 
     @classmethod
     def is_installed(cls) -> bool:
