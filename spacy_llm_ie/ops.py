@@ -11,6 +11,7 @@ from thinc.types import Floats2d
 
 from .layers.products import linear
 from .processor import one_thread
+from .rows import embed_each_once
 
 # Products of fewer multiplications are not shared out to threads: the encoder, or other programs, have better use for them.
 ALONE = 2**26
@@ -60,12 +61,13 @@ def build_hash_embed_cnn_v1(
     subword_features: bool,
     pretrained_vectors: Optional[bool] = None,
 ) -> Model[List[Doc], List[Floats2d]]:
-    """Build spaCy's `spacy.HashEmbedCNN.v2` with `TorchProducts`: the same arguments and weights, quicker on the CPU.
+    """Build spaCy's `spacy.HashEmbedCNN.v2` with `TorchProducts`: the same arguments and weights, quicker on the CPU, which embeds
+    tokens with the same attributes once.
 
     width, depth, embed_size, window_size, maxout_pieces, subword_features, pretrained_vectors: As in spaCy's.
     RETURNS (Model[List[Doc], List[Floats2d]]): Token vectors.
     """
-    return use_torch_products(
+    model = use_torch_products(
         build_hash_embed_cnn_tok2vec(
             width=width,
             depth=depth,
@@ -76,3 +78,4 @@ def build_hash_embed_cnn_v1(
             pretrained_vectors=pretrained_vectors,
         )
     )
+    return embed_each_once(model)

@@ -8,6 +8,7 @@ from thinc.types import Floats2d
 
 from ..layers.crf import LinearChainCRF
 from ..ops import use_torch_products
+from ..rows import embed_each_once, join_rows
 from ..schemes import Scheme
 from ..shim import ModuleShim
 from ..types import TaggerModelT, Tok2VecModelT
@@ -47,7 +48,7 @@ def build_crf_tagger_v1(
         dims={"nO": nO},
         attrs={"dropout": dropout},
     )
-    return use_torch_products(model)
+    return embed_each_once(use_torch_products(model))
 
 
 def get_crf(model: TaggerModelT) -> LinearChainCRF:
@@ -71,7 +72,17 @@ def _forward(model: TaggerModelT, docs: List[Doc], is_train: bool) -> Tuple[List
     if is_train and model.attrs["dropout"] is not None:
         # spaCy's set_dropout_rate has just given every node the rate of [training]; ours wins.
         model.get_ref("dropout").attrs["dropout_rate"] = model.attrs["dropout"]
-    return model.layers[0](docs, is_train)
+    return model.layers[0](docs, is_train) if is_train else (_predict(model, docs), lambda gradients: docs)
+
+
+def _predict(model: TaggerModelT, docs: List[Doc]) -> List[Floats2d]:
+    """What the layers do, over the tokens of all documents at once, and with one copy of their vectors at most."""
+    vectors, head = model.layers[0].layers[0], model.layers[0].layers[-1].layers[0]
+    parts = vectors.layers if vectors.name == "put_beside" else [vectors]
+    found = [part.predict(docs) for part in parts]
+    flat = [join_rows(model.ops, arrays) for arrays in found]
+    whole = flat[0] if len(flat) == 1 else model.ops.xp.hstack(flat)
+    return model.ops.unflatten(head.predict(whole), [len(doc) for doc in docs])
 
 
 def _init(model: TaggerModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:

@@ -22,15 +22,6 @@ class Candidates(NamedTuple):
     pairs: ndarray
 
 
-class FoundPair(NamedTuple):
-    """A labelled pair of spans with its probability."""
-
-    head: SpanT
-    tail: SpanT
-    label: str
-    score: float
-
-
 def create_near_pairs_v1(max_distance: Optional[int] = 100, max_sentences: Optional[int] = None) -> PairGeneratorT:
     """Make a candidate generator: all ordered pairs of spans that lie near each other.
 
@@ -62,7 +53,7 @@ def _near(spans: ndarray, heads: ndarray, tails: ndarray, distance: int) -> ndar
     """All pairs with at most `distance` tokens between them, without looking at those that are far apart. Shape: (P, 2)."""
     if not len(heads) or not len(tails):
         return numpy.zeros((0, 2), dtype="int64")
-    if len(heads) * len(tails) <= FEW and spans[:, 0].max() - spans[:, 1].min() <= distance:
+    if len(heads) * len(tails) <= FEW and spans[-1, 0] - spans[0, 0] <= distance:
         return _all_pairs(heads, tails)
     start, end = spans[tails, 0], spans[tails, 1]
     last = numpy.searchsorted(start, spans[heads, 1] + distance, side="right")

@@ -1,5 +1,6 @@
 """What a component for pairs knows of labels: those of pairs, those of spans, and which fit together."""
 
+import itertools
 from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -85,18 +86,23 @@ class LabelTable:
         self.joined = self.allowed[:, :, 1:].any(axis=2)
         self.allowed[:, :, 0] = True
 
-    def rows(self, spans: Sequence[SpanT]) -> ndarray:
-        """RETURNS (ndarray): Start, end and number of the label of each span. Shape: (S, 3)."""
-        rows = [(start, end, self.span_ids.get(label, 0)) for start, end, label in spans]
-        return numpy.array(rows, dtype="int64").reshape(-1, 3)
+    def rows(self, spans: Sequence[Sequence[SpanT]]) -> List[ndarray]:
+        """RETURNS (List[ndarray]): Start, end and number of the label of each span, by document. Shape of each: (S, 3)."""
+        numbers = self.span_ids
+        flat = [number for found in spans for start, end, label in found for number in (start, end, numbers.get(label, 0))]
+        return split_rows(numpy.array(flat, dtype="int64").reshape(-1, 3), map(len, spans))
 
-    def mask(self, rows: ndarray, pairs: ndarray) -> ndarray:
-        """RETURNS (ndarray): True where a pair may have a label; output 0 always. Shape: (P, K)."""
-        return self.allowed[rows[pairs[:, 0], 2], rows[pairs[:, 1], 2]]
+    def masks(self, rows: Sequence[ndarray], pairs: Sequence[ndarray]) -> ndarray:
+        """Which labels the pairs of all documents may have. RETURNS (ndarray): Output 0 always. Shape: (all pairs, K)."""
+        return self.allowed[_types(rows, pairs)]
 
-    def has_label(self, rows: ndarray, pairs: ndarray) -> ndarray:
-        """RETURNS (ndarray): True where some label joins the types of a pair. Shape: (P,)."""
-        return self.joined[rows[pairs[:, 0], 2], rows[pairs[:, 1], 2]]
+    def with_label(self, rows: Sequence[ndarray], pairs: Sequence[ndarray]) -> List[ndarray]:
+        """RETURNS (List[ndarray]): Those pairs of each document whose types some label joins. Shape of each: (P, 2)."""
+        fit = self.joined[_types(rows, pairs)]
+        if fit.all():
+            return list(pairs)
+        ends = numpy.concatenate([[0], numpy.cumsum(fit)])[numpy.cumsum([len(part) for part in pairs])]
+        return split_rows(numpy.concatenate(pairs)[fit], numpy.diff(ends, prepend=0).tolist())
 
     def targets(self, spans: Sequence[SpanT], pairs: ndarray, gold: GoldPairs, name: str) -> ndarray:
         """The gold labels of pairs. RETURNS (ndarray): True where a label holds, output 0 where none does. Shape: (P, K).
@@ -112,6 +118,22 @@ class LabelTable:
                     row[self.outputs[label]] = True
         result[:, 0] = ~result.any(axis=1)
         return result
+
+
+def split_rows(rows: ndarray, sizes: Iterable[int]) -> List[ndarray]:
+    """Divide the rows of an array, so many in each part; numpy's `split` takes ten times as long for small parts."""
+    ends = [0, *itertools.accumulate(sizes)]
+    return [rows[begin:end] for begin, end in zip(ends, ends[1:])]
+
+
+def _types(rows: Sequence[ndarray], pairs: Sequence[ndarray]) -> Tuple[ndarray, ndarray]:
+    """The numbers of the labels of heads and of tails of all pairs. Shape of each: (all pairs,)."""
+    if not len(rows):
+        return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
+    sizes = numpy.array([len(part) for part in rows])
+    before = numpy.repeat(numpy.cumsum(sizes) - sizes, [len(part) for part in pairs])
+    heads, tails = numpy.concatenate(rows)[:, 2][numpy.concatenate(pairs) + before[:, None]].T
+    return heads, tails
 
 
 def check_schema(name: str, schema: Any) -> SchemaT:

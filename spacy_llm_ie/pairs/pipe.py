@@ -22,9 +22,10 @@ from ..processor import one_thread
 from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT
 from . import teaching
-from .candidates import Candidates, FoundPair, PairGeneratorT, SpanT, check_generator, closest
+from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, closest
+from .choice import FoundPair, read_labels
 from .defaults import DEFAULTS, SOURCES
-from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
+from .labels import GoldPairs, LabelTable, SchemaT, check_schema, split_rows, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
 from .teaching import TaughtPairs
 
@@ -191,31 +192,34 @@ class PairPipe(ConfiguredPipe):
 
     # Finding pairs.
 
-    def pick(self, doc: Doc, spans: Iterable[SpanT], table: Optional[LabelTable] = None) -> Tuple[Candidates, int]:
+    def pick(self, doc: Doc, spans: Iterable[SpanT]) -> Tuple[Candidates, int]:
+        """As `pick_all`, of one document and its spans, in any order."""
+        return self.pick_all([doc], [spans])[0]
+
+    def pick_all(self, docs: Sequence[Doc], spans: Iterable[Iterable[SpanT]]) -> List[Tuple[Candidates, int]]:
         """The candidate pairs of spans: near each other, and of types that a label joins.
 
-        doc (Doc): The document.
-        spans (Iterable[SpanT]): Its spans, in any order.
-        table (Optional[LabelTable]): `self.table`, which takes a while to look up.
-        RETURNS (Tuple[Candidates, int]): Them, and how many were left out because of `max_pairs`, the farthest ones.
+        docs (Sequence[Doc]): The documents.
+        spans (Iterable[Iterable[SpanT]]): Their spans, in any order.
+        RETURNS (List[Tuple[Candidates, int]]): One a document, in order: the candidates, and how many were left out because of
+            `max_pairs`, the farthest ones.
         """
-        ordered = sorted(set(spans))
-        heads, tails = self.ends(ordered) if len(ordered) > 1 else NO_PAIRS.T
-        if not len(heads) or not len(tails):
-            return Candidates(ordered, NO_PAIRS), 0
-        table = table or self.table
-        rows = table.rows(ordered)
-        pairs = self.candidates(doc, rows[:, :2], heads, tails)
-        pairs = pairs[table.has_label(rows, pairs)]
-        kept = closest(rows, pairs, self.cfg["max_pairs"])
-        return Candidates(ordered, kept), len(pairs) - len(kept)
+        ordered = [sorted(set(found)) for found in spans]
+        rows = self.table.rows(ordered)
+        pairs = [self._pair_up(*parts) for parts in zip(docs, ordered, rows)]
+        near = self.table.with_label(rows, pairs)
+        kept = [closest(*parts, self.cfg["max_pairs"]) for parts in zip(rows, near)]
+        return [(Candidates(*parts), len(all_) - len(parts[1])) for parts, all_ in zip(zip(ordered, kept), near)]
+
+    def _pair_up(self, doc: Doc, spans: List[SpanT], rows: ndarray) -> ndarray:
+        """The pairs of sorted spans that are near each other. Shape: (P, 2)."""
+        heads, tails = self.ends(spans) if len(spans) > 1 else NO_PAIRS.T
+        return self.candidates(doc, rows[:, :2], heads, tails) if len(heads) and len(tails) else NO_PAIRS
 
     def _batch(self, docs: List[Doc], candidates: Sequence[Candidates]) -> Tuple[PairBatch, ndarray]:
         """What the model takes, and the mask of allowed labels of all pairs. Shape: (P, K)."""
-        table = self.table
-        rows, pairs = [table.rows(found.spans) for found in candidates], [found.pairs for found in candidates]
-        masks = [table.mask(r, p) for r, p in zip(rows, pairs)]
-        return PairBatch(docs, rows, pairs), numpy.concatenate(masks) if masks else numpy.zeros((0, 1), dtype=bool)
+        rows, pairs = self.table.rows([found.spans for found in candidates]), [found.pairs for found in candidates]
+        return PairBatch(docs, rows, pairs), self.table.masks(rows, pairs)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[FoundPair]]:
         """Find labelled pairs without changing the documents.
@@ -223,7 +227,7 @@ class PairPipe(ConfiguredPipe):
         docs (Iterable[Doc]): The documents.
         RETURNS (List[List[FoundPair]]): One list a document, in order; in it, by head and tail.
         """
-        return [self.decode(*found) for found in self.probabilities(docs)]
+        return self.decode_all(self.probabilities(docs))
 
     def probabilities(self, docs: Iterable[Doc]) -> List[Tuple[Candidates, ndarray]]:
         """The probability of each label for each candidate pair, which `decode` chooses from.
@@ -237,14 +241,14 @@ class PairPipe(ConfiguredPipe):
             raise ValueError(SpacyErrors.E109.format(name=self.name))
         self._check_labels()
         found = self._pick_all(docs)
-        results = [(candidates, numpy.zeros((0, len(self.labels) + 1), dtype="float32")) for candidates in found]
+        nothing = numpy.zeros((0, len(self.labels) + 1), dtype="float32")
+        results = [(candidates, nothing) for candidates in found]
         busy = [i for i, candidates in enumerate(found) if len(candidates.pairs)]
         if not busy:
             return results
         with one_thread(sum(len(docs[i]) for i in busy) < MANY_TOKENS):
             whole = self._score([docs[i] for i in busy], [found[i] for i in busy])
-        sizes = numpy.cumsum([len(found[i].pairs) for i in busy])[:-1]
-        for i, part in zip(busy, numpy.split(whole, sizes)):
+        for i, part in zip(busy, split_rows(whole, [len(found[i].pairs) for i in busy])):
             results[i] = (found[i], part)
         return results
 
@@ -259,8 +263,7 @@ class PairPipe(ConfiguredPipe):
 
     def _pick_all(self, docs: Sequence[Doc]) -> List[Candidates]:
         """The candidates of documents, with a warning (W302) that counts what the budget leaves out."""
-        table = self.table
-        picked = [self.pick(doc, self.spans(doc), table) for doc in docs]
+        picked = self.pick_all(docs, map(self.spans, docs))
         left_out = [count for _, count in picked if count]
         if left_out:
             counts = {"pairs": sum(left_out), "docs": len(left_out), "most": self.cfg["max_pairs"]}
@@ -268,38 +271,17 @@ class PairPipe(ConfiguredPipe):
         return [candidates for candidates, _ in picked]
 
     def decode(self, candidates: Candidates, probabilities: ndarray) -> List[FoundPair]:
-        """Choose the labels of the pairs of one document.
+        """As `decode_all`, of one document."""
+        return self.decode_all([(candidates, probabilities)])[0]
 
-        Without a threshold, a pair has its most probable label, or none if that is more probable; a pair that may have several
-        has all that are more probable than not. With one, it has its most probable label (all, if it may have several) among
-        those that reach their threshold.
+    def decode_all(self, scored: Sequence[Tuple[Candidates, ndarray]]) -> List[List[FoundPair]]:
+        """Choose the labels of the pairs of documents; see `choose_labels`.
 
-        candidates (Candidates): Spans and pairs.
-        probabilities (ndarray): Shape (P, K), output 0 for no label.
-        RETURNS (List[FoundPair]): In the order of the pairs.
+        scored (Sequence[Tuple[Candidates, ndarray]]): As `probabilities` gave them: candidates, and an array of shape (P, K).
+        RETURNS (List[List[FoundPair]]): One a document, in order; in it, in the order of the pairs.
         """
-        if not len(probabilities):
-            return []
-        chosen = self._reached(probabilities)
-        if not self.cfg["several"]:
-            best = numpy.where(chosen, probabilities, -1.0).argmax(axis=1)
-            chosen &= numpy.arange(chosen.shape[1]) == best[:, None]
-        rows, outputs = numpy.nonzero(chosen)
-        found = zip(candidates.pairs[rows].tolist(), outputs.tolist(), probabilities[rows, outputs].tolist())
-        spans, labels = candidates.spans, self.labels
-        return [FoundPair(spans[head], spans[tail], labels[output - 1], score) for (head, tail), output, score in found]
-
-    def _reached(self, probabilities: ndarray) -> ndarray:
-        """Which labels are probable enough. RETURNS (ndarray): Shape (P, K); output 0, no label, never is."""
-        general = self.cfg["threshold"]
-        limits = [self.cfg["thresholds"].get(label, general) for label in self.labels]
-        rest = 0.5 if self.cfg["several"] else probabilities[:, :1]  # no threshold: more probable than none
-        reached = numpy.zeros(probabilities.shape, dtype=bool)
-        reached[:, 1:] = probabilities[:, 1:] > rest
-        for output, limit in enumerate(limits, 1):
-            if limit is not None:
-                reached[:, output] = (probabilities[:, output] >= limit) & (probabilities[:, output] > 0)
-        return reached
+        limits = [self.cfg["thresholds"].get(label, self.cfg["threshold"]) for label in self.labels]
+        return read_labels(scored, self.labels, limits, self.cfg["several"])
 
     # Learning.
 

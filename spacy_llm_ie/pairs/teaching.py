@@ -62,7 +62,7 @@ def translate(
         may not say of a pair is no label.
     """
     table = student.table
-    allowed = table.mask(table.rows(candidates.spans), candidates.pairs)
+    allowed = table.masks(table.rows([candidates.spans]), [candidates.pairs])
     soft = soften(torch.from_numpy(probabilities), several, temperature).numpy()
     result = numpy.zeros((len(soft), len(student.labels) + 1), dtype="float32")
     for source, place in enumerate(columns, 1):
@@ -102,9 +102,9 @@ def join(own: Tuple[Candidates, ndarray], taught: Optional[TaughtPairs]) -> Shar
 def stack(table: LabelTable, taught: Sequence[Optional[TaughtPairs]]) -> Tuple[ndarray, ndarray]:
     """Put the pairs of all documents into one array. RETURNS: Allowed labels and probabilities, both of shape (P, K)."""
     known = [pairs for pairs in taught if pairs is not None]
-    masks = [table.mask(table.rows(pairs.candidates.spans), pairs.candidates.pairs) for pairs in known]
-    empty = numpy.zeros((0, len(table.labels) + 1), dtype=bool)
-    return numpy.concatenate([empty, *masks]), numpy.concatenate([empty, *(pairs.probabilities for pairs in known)])
+    spans, pairs = ([part[i] for part, _ in known] for i in (0, 1))
+    empty = numpy.zeros((0, len(table.labels) + 1), dtype="float32")
+    return table.masks(table.rows(spans), pairs), numpy.concatenate([empty, *(found for _, found in known)])
 
 
 def known_rows(scores: torch.Tensor, table: ndarray, *others: ndarray) -> List[torch.Tensor]:

@@ -168,7 +168,8 @@ class RelationExtractor(PairPipe):
 
     def ends(self, spans: Sequence[SpanT]) -> Tuple[ndarray, ndarray]:
         """Every span may be head and tail. RETURNS: Indices."""
-        return numpy.arange(len(spans)), numpy.arange(len(spans))
+        numbers = numpy.arange(len(spans))
+        return numbers, numbers
 
     def gold(self, example: Example) -> Optional[GoldPairs]:
         """The relations of the reference. RETURNS (Optional[GoldPairs]): None if it is not annotated with relations."""
@@ -198,22 +199,15 @@ class RelationExtractor(PairPipe):
             schema[label] = schema[label] + reverse
         return schema
 
-    def decode(self, candidates: Candidates, probabilities: ndarray) -> List[FoundPair]:
+    def decode_all(self, scored: Sequence[Tuple[Candidates, ndarray]]) -> List[List[FoundPair]]:
         """As every pair classifier does, with symmetric labels told once: the span that stands first is the head."""
         symmetric = set(self.cfg["symmetric"]).intersection(self.labels)
         if not symmetric:
-            return super().decode(candidates, probabilities)
+            return super().decode_all(scored)
         columns = [self.table.outputs[label] for label in symmetric]
-        found = super().decode(candidates, _both_ways(candidates.pairs, probabilities, columns))
-        scored = {(candidates.spans[i], candidates.spans[j]) for i, j in candidates.pairs.tolist()}
-        result = []
-        for pair in found:
-            if pair.label in symmetric and pair.tail < pair.head:
-                if (pair.tail, pair.head) in scored:
-                    continue
-                pair = pair._replace(head=pair.tail, tail=pair.head)
-            result.append(pair)
-        return result
+        whole = [(candidates, _both_ways(candidates.pairs, found, columns)) for candidates, found in scored]
+        parts = zip(scored, super().decode_all(whole))
+        return [_told_once(candidates, found, symmetric) for (candidates, _), found in parts]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: List[List[FoundPair]]) -> None:
         """Write `doc._.relations`. What stood there before is replaced, but for labels that are not this component's.
@@ -244,6 +238,19 @@ def _group(doc: Doc, key: Optional[str]) -> Iterable[Span]:
 def entity_spans(doc: Doc, key: Optional[str]) -> List[SpanT]:
     """The spans that facts may join: entities, or a span group. RETURNS (List[SpanT]): In their order."""
     return [(span.start, span.end, span.label_) for span in _group(doc, key)]
+
+
+def _told_once(candidates: Candidates, found: Sequence[FoundPair], symmetric: Set[str]) -> List[FoundPair]:
+    """Labels without direction stand in both; only the one whose head stands first is kept, or the other one turned round."""
+    scored = {(candidates.spans[i], candidates.spans[j]) for i, j in candidates.pairs.tolist()}
+    result = []
+    for pair in found:
+        if pair.label in symmetric and pair.tail < pair.head:
+            if (pair.tail, pair.head) in scored:
+                continue
+            pair = pair._replace(head=pair.tail, tail=pair.head)
+        result.append(pair)
+    return result
 
 
 def _both_ways(pairs: ndarray, probabilities: ndarray, columns: List[int]) -> ndarray:

@@ -25,6 +25,7 @@ ORDER = [
     "schemes",
     "annotations",
     "layers",
+    "rows",
     "ops",
     "encode",
     "ner",
