@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from spacy_llm_ie.compress.export import LastLayer
-from spacy_llm_ie.encode.align import Frame
+from spacy_llm_ie.encode.frame import Frame
 from spacy_llm_ie.encode.runtimes import INPUTS, RUNTIMES, Runtime
 
 

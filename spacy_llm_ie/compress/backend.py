@@ -12,8 +12,8 @@ from spacy_transformers.layers import TransformerModel
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config
 
-from ..encode.align import Frame
 from ..encode.compiled import CompiledTransformer, build_compiled_transformer_v1
+from ..encode.frame import Frame
 from ..encode.windows import longest_text
 from ..errors import Errors
 from ..settings import ConfiguredPipe

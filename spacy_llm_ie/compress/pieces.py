@@ -10,7 +10,7 @@ from spacy.util import minibatch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from ..encode.align import PROBE
+from ..encode.frame import PROBE
 from ..errors import Errors
 
 

@@ -17,64 +17,7 @@ from spacy_alignments import get_alignments
 from spacy_transformers.data_classes import WordpieceBatch
 from thinc.types import Ints1d, Ragged
 
-PROBE = "a 1 . \u4e2d"
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a tokenizer puts around the pieces of a text, and the strings of its pieces.
-
-    prefix, suffix (Ints1d): Special pieces before and behind the text.
-    prefix_types, suffix_types (Ints1d): Their segment numbers.
-    text_type, pad_type (int): The segment numbers of the text and of the padding.
-    has_types (bool): Whether the transformer is given segment numbers at all.
-    pad (int): The piece that fills short rows.
-    strings (numpy.ndarray): The string of each piece, by its number. Shape: (vocabulary,).
-    """
-
-    prefix: Ints1d
-    suffix: Ints1d
-    prefix_types: Ints1d
-    suffix_types: Ints1d
-    text_type: int
-    pad_type: int
-    has_types: bool
-    pad: int
-    strings: numpy.ndarray
-
-    @property
-    def size(self) -> int:
-        """Count the special pieces of a row. RETURNS (int): Prefix and suffix."""
-        return len(self.prefix) + len(self.suffix)
-
-    @classmethod
-    def from_tokenizer(cls, tokenizer: Any) -> "Frame":
-        """Read the frame off a short text, split with and without special pieces.
-
-        tokenizer (PreTrainedTokenizerBase): A Hugging Face tokenizer.
-        RETURNS (Frame): Its frame.
-        """
-        plain = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
-        framed = tokenizer(PROBE, add_special_tokens=True)
-        ids = framed["input_ids"]
-        types = framed.get("token_type_ids") or [0] * len(ids)
-        starts = range(len(ids) - len(plain) + 1)
-        begin = next((i for i in starts if ids[i : i + len(plain)] == plain), len(ids))
-        end = begin + len(plain)
-        vocab = tokenizer.get_vocab()
-        strings = numpy.full(max(vocab.values()) + 1, "", dtype=object)
-        strings[list(vocab.values())] = list(vocab)
-        return cls(
-            prefix=numpy.array(ids[:begin], dtype="int64"),
-            suffix=numpy.array(ids[end:], dtype="int64"),
-            prefix_types=numpy.array(types[:begin], dtype="int64"),
-            suffix_types=numpy.array(types[end:], dtype="int64"),
-            text_type=types[begin] if begin < len(types) else 0,
-            pad_type=tokenizer.pad_token_type_id or 0,
-            has_types="token_type_ids" in framed,
-            pad=tokenizer.pad_token_id or 0,
-            strings=strings,
-        )
+from .frame import Frame, concat_ranges, fill_rows, row_lengths
 
 
 @dataclass(frozen=True)
@@ -259,15 +202,16 @@ def build_rows(frame: Frame, pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1
         in order, the indices of its pieces in the flattened rows.
     """
     ids, begin, end = lay_out(pieces, rows, lifted, size)
-    input_ids, types, lengths = fill_rows(frame, ids, begin, end)
+    filled = fill_rows(frame, ids, begin, end, [numpy.arange(len(begin))])
+    ((_, input_ids, types, mask),) = filled.passes()
     wordpieces = WordpieceBatch(
         strings=frame.strings[input_ids].tolist(),
         input_ids=input_ids,
-        attention_mask=mask_of(lengths, input_ids.shape[1]).astype("float32"),
-        lengths=lengths.tolist(),
+        attention_mask=mask.astype("float32"),
+        lengths=row_lengths(frame, begin, end).tolist(),
         token_type_ids=types if frame.has_types else None,
     )
-    target, counts = align_tokens(frame, pieces, rows, begin, end, numpy.arange(len(begin)) * input_ids.shape[1])
+    target, counts = align_tokens(frame, pieces, rows, begin, end, filled.offsets)
     return wordpieces, Ragged(target, counts)
 
 
@@ -289,38 +233,6 @@ def lay_out(pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1d], size: int) ->
     begin[rows.alone] = ends - [len(piece_ids) for piece_ids in used]
     end[rows.alone] = ends
     return ids, begin, end
-
-
-def row_lengths(frame: Frame, begin: Ints1d, end: Ints1d) -> Ints1d:
-    """Count the pieces of rows, special ones included; a row without text and special pieces has one of padding. Shape: (R,)."""
-    return numpy.maximum(end - begin + frame.size, 1)
-
-
-def mask_of(lengths: Ints1d, width: int) -> numpy.ndarray:
-    """True for the pieces that are not padding. Shape: (R, width)."""
-    return numpy.arange(width)[None] < lengths[:, None]
-
-
-def fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d) -> Tuple[numpy.ndarray, numpy.ndarray, Ints1d]:
-    """Frame the pieces of rows, padded on the right.
-
-    frame (Frame): The special pieces.
-    ids (Ints1d): All pieces. Shape: (P,).
-    begin, end (Ints1d): The pieces of each row. Shape: (R,).
-    RETURNS: Pieces and their segment numbers, shape (R, longest); and the length of each row, shape (R,).
-    """
-    n_prefix, counts = len(frame.prefix), end - begin
-    lengths = row_lengths(frame, begin, end)
-    shape = (len(counts), int(lengths.max()))
-    columns = numpy.arange(shape[1])[None]
-    text = (columns >= n_prefix) & (columns < n_prefix + counts[:, None])
-    input_ids = numpy.full(shape, frame.pad, dtype="int64")
-    types = numpy.full(shape, frame.pad_type, dtype="int64")
-    input_ids[text], types[text] = ids[concat_ranges(begin, counts)], frame.text_type
-    input_ids[:, :n_prefix], types[:, :n_prefix] = frame.prefix, frame.prefix_types
-    behind = (numpy.arange(shape[0])[:, None], (n_prefix + counts)[:, None] + numpy.arange(len(frame.suffix)))
-    input_ids[behind], types[behind] = frame.suffix, frame.suffix_types
-    return input_ids, types, lengths
 
 
 def align_tokens(
@@ -368,14 +280,3 @@ def _keep_solid(pieces: Pieces, piece: Ints1d, owner: Ints1d, exempt: numpy.ndar
     hollow = count[pieces.token_end] == count[pieces.token_first]
     solid = numpy.concatenate([pieces.solid, [True]])[numpy.minimum(piece, len(pieces.solid))]
     return solid | hollow[owner] | exempt
-
-
-def concat_ranges(starts: Ints1d, counts: Ints1d) -> Ints1d:
-    """Concatenate ranges of numbers: [start, start + count) for each.
-
-    starts (Ints1d): First number of each range. Shape: (N,).
-    counts (Ints1d): Length of each range. Shape: (N,).
-    RETURNS (Ints1d): All of them. Shape: (sum of counts,).
-    """
-    before = numpy.cumsum(counts) - counts
-    return numpy.repeat(starts - before, counts) + numpy.arange(int(counts.sum()))

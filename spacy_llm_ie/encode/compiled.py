@@ -6,6 +6,7 @@ components need no change. It is for prediction; what it was made from can be tr
 
 import os
 import zlib
+from collections import deque
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,8 +26,9 @@ from transformers import AutoTokenizer
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
-from .align import Frame, align_tokens, fill_rows, lay_out, leave_whole, mask_of, row_lengths, split_docs
+from .align import align_tokens, lay_out, leave_whole, split_docs
 from .batches import plan_passes
+from .frame import Frame, PassOfRows, fill_rows, row_lengths
 from .runtimes import RUNTIMES, Runtime
 from .windows import Windows, cut_docs
 
@@ -225,19 +227,16 @@ def encode_windows(runtime: Runtime, frame: Frame, windows: Windows, max_pieces:
     RETURNS (Floats2d): Shape: (tokens, width). Zeros for tokens in no window.
     """
     ids, begin, end = lay_out(windows.pieces, windows.rows, windows.lifted, windows.size)
-    lengths = row_lengths(frame, begin, end)
-    passes = plan_passes(lengths, max_pieces, FEW_PIECES, FULL_ENOUGH)
+    passes = plan_passes(row_lengths(frame, begin, end), max_pieces, FEW_PIECES, FULL_ENOUGH)
+    filled = fill_rows(frame, ids, begin, end, passes)
+    flat = numpy.empty((len(filled.mask), runtime.width), dtype="float32")
 
-    def read(rows: Ints1d) -> ndarray:
-        input_ids, types, sizes = fill_rows(frame, ids, begin[rows], end[rows])
-        mask = mask_of(sizes, input_ids.shape[1])
-        return runtime.run({"input_ids": input_ids, "attention_mask": mask.astype("int64"), "token_type_ids": types})[mask]
+    def read(part: PassOfRows) -> None:
+        inputs = {"input_ids": part.input_ids, "attention_mask": part.mask.astype("int64"), "token_type_ids": part.types}
+        flat[part.place] = runtime.run(inputs).reshape(-1, runtime.width)  # at once, while it is in the processor's cache
 
-    flat = numpy.concatenate(list(runtime.each(read, passes)))
-    order = numpy.concatenate(passes)
-    offsets = numpy.empty_like(lengths)
-    offsets[order] = numpy.cumsum(lengths[order]) - lengths[order]
-    target, counts = align_tokens(frame, windows.pieces, windows.rows, begin, end, offsets)
+    deque(runtime.each(read, filled.passes()), maxlen=0)
+    target, counts = align_tokens(frame, windows.pieces, windows.rows, begin, end, filled.offsets)
     return mean_over(flat, target, counts)
 
 

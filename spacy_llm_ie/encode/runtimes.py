@@ -44,7 +44,7 @@ class Runtime:
         # What a library sets up at its first use is not safe in several threads: OpenVINO's two first ones wait for each other for
         # ever, one with Python's lock, the other with that of its table of types.
         first = numpy.ones((1, 1), dtype="int64")
-        self.run({name: first for name in INPUTS} | {"token_type_ids": 0 * first})
+        self.width: int = self.run({name: first for name in INPUTS} | {"token_type_ids": 0 * first}).shape[-1]
 
     def load(self, weights: bytes, precision: str) -> List[str]:
         """Make what runs the encoder. RETURNS (List[str]): Those of `INPUTS` that it takes."""

@@ -24,8 +24,9 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from ..errors import Errors
 from ..layers.products import quick_layers
 from ..processor import has_bfloat16
-from .align import Frame, split_docs
+from .align import split_docs
 from .batches import WindowBatch, predict_rows, train_rows
+from .frame import Frame
 from .weights import resolve_weights
 from .windows import longest_text, split_into_windows
 

@@ -9,7 +9,8 @@ from spacy_transformers.data_classes import WordpieceBatch
 from thinc.types import Ints1d, Ragged
 
 from ..errors import Errors, Warnings
-from .align import Frame, Pieces, Rows, build_rows
+from .align import Pieces, Rows, build_rows
+from .frame import Frame
 from .spans import LEAST_WINDOW, WordpieceSpans, cut_windows
 
 NO_LIMIT = 10**9

@@ -8,7 +8,8 @@ from spacy_transformers.align import get_alignment_via_offset_mapping
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from spacy_llm_ie.encode.align import Frame, Rows, build_rows, concat_ranges, split_docs
+from spacy_llm_ie.encode.align import Rows, build_rows, split_docs
+from spacy_llm_ie.encode.frame import Frame, concat_ranges
 
 VOCAB = Vocab()
 WORDS = st.sampled_from(
