@@ -4,9 +4,10 @@
     python benchmarks/speed.py PIPELINE int8 [MORE ...] [--repeats 5] [--threads 2] [--output speed.json]
 
 PIPELINE is a trained one, as `bash scripts/all` makes it; the others are what `ie compress` or `ie distil` made of it. Measured for
-each, from raw text: words a second over the sentences of assets/newswire, milliseconds for one text of 20 words, megabytes on disk. For
-a compressed pipeline also the share of its bare encoder: the same word pieces in the same passes, without anything around them. Peers
-in the same run, with the same encoder: the baseline, and those of `speed_peers.py`.
+each, from raw text: words a second over the sentences of assets/newswire in steady state (each reads all of them once before it is
+timed), milliseconds for one text of 20 words, megabytes on disk. For a compressed pipeline also the share of its bare encoder: the
+same word pieces in the same passes, without anything around them. Peers in the same run, with the same encoder: the baseline, and
+those of `speed_peers.py`.
 """
 
 import argparse
@@ -119,13 +120,14 @@ def main():
     gc.freeze()  # so that the garbage collection during a run does not walk over all the other pipelines
     seconds = {name: [] for name in runners}
     waits = {name: [] for name in pipelines}
-    for turn in range(args.repeats + 1):  # the first turn warms up
+    for _ in range(args.repeats):
         for name, run in runners.items():
+            run()  # so that caches and memory are its own, and no longer those of the one before
+            gc.collect()
             start = time.perf_counter()
             run()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-        for name, nlp in pipelines.items() if turn else ():
+            seconds[name].append(time.perf_counter() - start)
+        for name, nlp in pipelines.items():
             waits[name].extend(wait_for_each(nlp, short))
     sizes = {path.name: folder_size(path) / 1e6 for path in args.compressed}
     sizes["original"] = folder_size(args.original) / 1e6
