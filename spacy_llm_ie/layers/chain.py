@@ -1,4 +1,4 @@
-"""Dynamic programs over a linear chain, on plain arrays: sums (forward-backward) and maxima (Viterbi, n-best).
+"""Sums over the paths of a linear chain (forward-backward), on plain arrays; maxima are in `viterbi`.
 
 Everything runs on the CPU in numpy: a step of a chain is a handful of tiny operations, and what one costs is its overhead. The
 only Python loops are the recursions over positions; each step serves the whole batch. Notation: B sequences, T positions, K
@@ -9,7 +9,7 @@ Sums follow Rabiner, "A Tutorial on Hidden Markov Models" (1989), section V.A (s
 Lafferty, McCallum and Pereira, "Conditional Random Fields" (2001), section 3.
 """
 
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, NamedTuple, Tuple
 
 import numpy
 from numpy import ndarray
@@ -148,16 +148,15 @@ def _scaled_sums(entry: ndarray, weights: ndarray, step: ndarray) -> Tuple[ndarr
     sums, totals = numpy.empty(weights.shape), numpy.empty((T - 1, 2, B, 1))
     sums[0] = entry
     size = ALONE // K**2 if ALONE // K**2 >= FEW_ROWS else B
-    parts = [slice(i, i + size) for i in range(0, B, size)]
     state, raw = numpy.empty((2, 2, B, K))
-    for t in range(1, T):
-        numpy.multiply(sums[t - 1], weights[t - 1], out=state)
-        for part in parts:
-            numpy.matmul(state[:, part], step, out=raw[:, part])
-        total = totals[t - 1]
+    parts = [(state[:, i : i + size], raw[:, i : i + size]) for i in range(0, B, size)]
+    for before, weight, total, after in zip(sums, weights, totals, sums[1:]):
+        numpy.multiply(before, weight, out=state)
+        for part, product in parts:
+            numpy.matmul(part, step, out=product)
         numpy.add.reduce(raw, axis=2, keepdims=True, out=total)
         total += TINY  # where no path is legal, which leaves 0 to divide
-        numpy.divide(raw, total, out=sums[t])
+        numpy.divide(raw, total, out=after)
     return sums, totals[..., 0]
 
 
@@ -199,193 +198,3 @@ def expected_steps(p: Potentials, messages: Messages, weights: ndarray) -> ndarr
     scale = numpy.exp(tops[0] + tops[1] + top - messages.log_z[sequence]) * weights[sequence]
     pairs = (numpy.exp(left - tops[0][:, None]) * scale[:, None]).T @ numpy.exp(right - tops[1][:, None])
     return pairs * numpy.exp(p.transitions.astype(numpy.float64) - top)
-
-
-class Block(NamedTuple):
-    """G groups of tags, each with p predecessors and n successors: every predecessor leads to every successor."""
-
-    previous: ndarray  # (G, p)
-    following: ndarray  # (G, n)
-
-
-def transition_blocks(legal: ndarray, dense_up_to: int) -> List[Block]:
-    """Group the tags by the set of tags that may precede them, so that a maximum looks at legal steps only.
-
-    BILUO over L labels falls into one block of (2L+1) x (2L+1) and L blocks of 2 x 2, a quarter of all K x K steps.
-
-    legal (ndarray): True where a step is allowed. Shape: (K, K).
-    dense_up_to (int): So few tags are one block of all steps.
-    RETURNS (List[Block]): Each tag is a successor in exactly one group; one with no predecessor is given all of them.
-    """
-    everything = tuple(range(len(legal)))
-    if len(legal) <= dense_up_to:
-        return [Block(numpy.array([everything]), numpy.array([everything]))]
-    groups: dict = {}
-    for tag in everything:
-        groups.setdefault(tuple(numpy.nonzero(legal[:, tag])[0]) or everything, []).append(tag)
-    shapes: dict = {}
-    for previous, following in groups.items():
-        shapes.setdefault((len(previous), len(following)), []).append((previous, following))
-    return [Block(numpy.array([a for a, _ in rows]), numpy.array([b for _, b in rows])) for rows in shapes.values()]
-
-
-def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
-    """The best path of each sequence.
-
-    Scores are kept as whole numbers whose lowest bits name the predecessor, so that one maximum finds both the best score and
-    where it came from. The unit is as fine as the range of the scores allows in 62 bits, at least as fine as float32.
-
-    p (Potentials): The chain.
-    blocks (List[Block]): `transition_blocks` of the legal steps.
-    RETURNS (Tuple[ndarray, ndarray]): Tags (B, T), -1 on padding; and the paths' scores (B,), 0.0 for an empty sequence.
-    """
-    B, T, K = p.emissions.shape
-    if B == 0 or T == 0:
-        return numpy.full((B, T), -1), numpy.zeros(B)
-    p, back = _longest_first(p)
-    order = numpy.concatenate([b.following.ravel() for b in blocks])  # tags in the order of the blocks
-    place = order.argsort()
-    bits = int(K - 1).bit_length()
-    real = real_tokens(p.lengths, T)
-    unit, forbidden = _unit(p, real, bits)
-
-    def whole(scores: ndarray) -> ndarray:
-        result = numpy.maximum(scores * unit, forbidden).astype(numpy.int64)
-        result <<= bits
-        return result
-
-    emissions = whole(numpy.where(real.T[:, None, :], p.emissions.transpose(1, 2, 0)[:, order], 0.0))  # (T, K, B)
-    steps = [_packed_steps(b, place, whole(p.transitions)) for b in blocks]
-    state = whole(p.start[order])[:, None] + emissions[0]
-    history = _best_prefixes(state, emissions, [place[b.previous].T for b in blocks], steps, bits, real.sum(axis=0))
-    final = (history[numpy.maximum(p.lengths - 1, 0), :, numpy.arange(B)] >> bits << bits) + whole(p.end[order])
-    best = final.argmax(axis=1)
-    history &= (1 << bits) - 1
-    history.transpose(0, 2, 1)[~real.T] = numpy.arange(K)
-    tags = numpy.where(real, order[trace_back(history.transpose(0, 2, 1), best)], -1)
-    scores = numpy.where(p.lengths > 0, (final[numpy.arange(B), best] >> bits) / unit, 0.0)
-    return tags[back], scores[back]
-
-
-def _longest_first(p: Potentials) -> Tuple[Potentials, ndarray]:
-    """Sort a batch, so that those still running at a step are its first rows. RETURNS: It, and the index that undoes it."""
-    order = numpy.argsort(-p.lengths, kind="stable")
-    return p._replace(emissions=p.emissions[order], lengths=p.lengths[order]), order.argsort()
-
-
-def _packed_steps(block: Block, place: ndarray, scores: ndarray) -> ndarray:
-    """The step scores of a block with the predecessor in the low bits. RETURNS (ndarray): Shape (p, G, n, 1)."""
-    steps = scores[block.previous[:, :, None], block.following[:, None, :]] | place[block.previous][:, :, None]
-    return numpy.ascontiguousarray(steps.transpose(1, 0, 2)[..., None])
-
-
-def _unit(p: Potentials, real: ndarray, bits: int) -> Tuple[float, float]:
-    """How many whole numbers one score point is, and the whole number that stands for -inf."""
-    parts = [p.emissions[real], p.start, p.end, p.transitions]
-    reach = sum(numpy.abs(x[numpy.isfinite(x)]).max(initial=0.0) for x in parts) * (real.shape[1] + 2) + 1.0
-    unit = 2.0 ** min(40, 62 - bits - 4 - int(numpy.ceil(numpy.log2(reach))))
-    return unit, -2.0 * numpy.ceil(reach * unit)
-
-
-def _best_prefixes(
-    state: ndarray, emissions: ndarray, previous: List[ndarray], steps: List[ndarray], bits: int, running: ndarray
-) -> ndarray:
-    """The recursion of Viterbi over a batch that is sorted by length.
-
-    running (ndarray): How many sequences reach each position. Shape: (T,).
-    RETURNS (ndarray): Best score of a prefix that ends in a tag, its predecessor in the low bits. Shape: (T, K, B).
-    """
-    T, K, B = emissions.shape
-    history = numpy.zeros((T, K, B), dtype=numpy.int64)
-    history[0] = state
-    cleared = ~numpy.int64((1 << bits) - 1)
-    whole = len(previous) == 1 and previous[0].shape == (K, 1)  # all tags, in their order
-    places = [slice(None) if whole else rows for rows in previous]
-    width = 2 * B
-    for t in range(1, T):
-        if running[t] <= 0.75 * width:
-            width = int(running[t])
-            spelt = [s.repeat(width if width <= 64 else 1, axis=3) for s in steps]  # numpy adds short rows faster this way
-            scratch = [numpy.empty((*s.shape[:3], width), dtype=numpy.int64) for s in steps]
-            best = numpy.empty((K, width), dtype=numpy.int64)
-            outs = _slices(best, steps)
-            state = numpy.ascontiguousarray(state[:, :width])
-            views = state.reshape(K, 1, width)
-        for place, step, sums, out in zip(places, spelt, scratch, outs):
-            numpy.add(views[place][:, :, None] if whole else state[place][:, :, None], step, out=sums)
-            numpy.maximum.reduce(sums, axis=0, out=out)
-        best += emissions[t, :, :width]
-        history[t, :, :width] = best
-        numpy.bitwise_and(best, cleared, out=state)
-    return history
-
-
-def _slices(best: ndarray, steps: List[ndarray]) -> List[ndarray]:
-    """The rows of `best` (K, width) that each block writes. RETURNS (List[ndarray]): Views of shape (G, n, width)."""
-    edges = numpy.cumsum([step.shape[1] * step.shape[2] for step in steps])
-    parts = numpy.split(best, edges[:-1])
-    return [part.reshape(*step.shape[1:3], -1) for part, step in zip(parts, steps)]
-
-
-def trace_back(pointers: ndarray, best: ndarray) -> ndarray:
-    """Follow back-pointers in about 3 * sqrt(T) steps instead of T.
-
-    The chain is cut into sqrt(T) chunks. First the pointers of all chunks are composed side by side into one map a chunk, then
-    the maps are followed from the end, then all chunks are traced side by side from the tag that each ends with.
-
-    pointers (ndarray): The best previous tag of each tag; the identity on padding. Shape: (T, B, K).
-    best (ndarray): The tag at the last position. Shape: (B,).
-    RETURNS (ndarray): Tags. Shape: (B, T).
-    """
-    T, B, K = pointers.shape
-    size = int(numpy.ceil(numpy.sqrt(T)))
-    count = -(-T // size)
-    chunks = numpy.empty((size, count, B, K), dtype=numpy.intp)
-    chunks[:] = numpy.arange(K)
-    steps = numpy.arange(T)
-    chunks[steps % size, steps // size] = pointers
-    base = numpy.arange(count * B).reshape(count, B, 1) * K
-    maps = chunks[-1]
-    for i in range(size - 2, -1, -1):
-        maps = chunks[i].ravel().take(maps + base, mode="clip")
-    ends = numpy.empty((count, B), dtype=numpy.intp)
-    rows = numpy.arange(B)
-    for c in range(count - 1, -1, -1):
-        ends[c] = best
-        best = maps[c, rows, best]
-    tags = numpy.empty((count, size, B), dtype=numpy.intp)
-    for i in range(size - 1, -1, -1):
-        tags[:, i] = ends
-        ends = chunks[i].ravel().take(ends + base[:, :, 0], mode="clip")
-    return tags.reshape(count * size, B)[:T].T
-
-
-def n_best(p: Potentials, n: int) -> Tuple[ndarray, ndarray]:
-    """The n best paths of each sequence, best first (list Viterbi: Seshadri and Sundberg, 1994, the parallel algorithm).
-
-    p (Potentials): The chain.
-    n (int): How many paths.
-    RETURNS (Tuple[ndarray, ndarray]): Tags (B, n, T), -1 on padding and in paths that do not exist; scores (B, n), -inf there.
-    """
-    B, T, K = p.emissions.shape
-    tags, scores = numpy.full((B, n, T), -1), numpy.full((B, n), NEG_INF)
-    for b in range(B):
-        length = int(p.lengths[b])
-        state = numpy.full((n, K), NEG_INF)
-        if length == 0:
-            scores[b, 0] = 0.0
-            continue
-        state[0] = p.start + p.emissions[b, 0]
-        pointers = numpy.zeros((length, n, K), dtype=numpy.int32)
-        for t in range(1, length):
-            paths = (state[:, :, None] + p.transitions).reshape(n * K, K)
-            pointers[t] = numpy.argsort(-paths, axis=0, kind="stable")[:n]
-            state = numpy.take_along_axis(paths, pointers[t], axis=0) + p.emissions[b, t]
-        ends = (state + p.end).ravel()
-        places = numpy.argsort(-ends, kind="stable")[:n]
-        scores[b] = ends[places]
-        for t in range(length - 1, -1, -1):
-            tags[b, :, t] = places % K
-            places = pointers[t].ravel()[places]
-        tags[b, numpy.isneginf(scores[b])] = -1
-    return tags, scores

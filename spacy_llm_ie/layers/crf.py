@@ -15,12 +15,12 @@ from torch import Tensor
 from torchcrf import CRF
 
 from ..errors import Errors
-from . import chain
+from . import chain, viterbi
 from .chain import NEG_INF, Messages, Potentials
 
 # Up to so many tags, one block of all steps is faster than several small ones, and so it is for more tags in a few sequences.
 DENSE = 24
-FEW_SEQUENCES, DENSE_IN_FEW_SEQUENCES = 8, 64
+SOME_SEQUENCES, DENSE_IN_SOME_SEQUENCES = 8, 64
 
 
 class PathCounts(NamedTuple):
@@ -87,7 +87,10 @@ class LinearChainCRF(torch.nn.Module):
         temperature (float): Divides all scores: above 1, probabilities become less extreme; the best path stays the best.
         RETURNS (Potentials): On the CPU.
         """
-        start, end, steps = (x.detach().cpu().numpy() / temperature for x in self._constrained())
+        parts = ((self.crf.start_transitions, self.legal_start), (self.crf.end_transitions, self.legal_end))
+        parts += ((self.crf.transitions, self.legal),)
+        arrays = [(scores.detach().cpu().numpy(), legal.cpu().numpy()) for scores, legal in parts]
+        start, end, steps = (numpy.where(legal, scores / temperature, NEG_INF) for scores, legal in arrays)
         return Potentials(emissions / temperature, numpy.asarray(lengths), start, end, steps)
 
     def nll(self, emissions: Tensor, lengths: ndarray, allowed: ndarray) -> Tensor:
@@ -155,21 +158,23 @@ class LinearChainCRF(torch.nn.Module):
 
     def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
         """As `viterbi`, from potentials that `messages` has given already."""
+        if len(p.lengths) <= viterbi.FEW_SEQUENCES and self.num_tags <= viterbi.FEW_TAGS:
+            return viterbi.viterbi_one_by_one(p)
         legal = self.legal.cpu().numpy()
-        dense = DENSE if len(p.lengths) > FEW_SEQUENCES else DENSE_IN_FEW_SEQUENCES
-        return chain.viterbi(p, blocks_of(legal.tobytes(), len(legal), dense))
+        dense = DENSE if len(p.lengths) > SOME_SEQUENCES else DENSE_IN_SOME_SEQUENCES
+        return viterbi.viterbi(p, blocks_of(legal.tobytes(), len(legal), dense))
 
     def n_best(self, emissions: ndarray, lengths: ndarray, n: int, temperature: float = 1.0) -> Tuple[ndarray, ndarray]:
         """The n best legal paths, best first. RETURNS: Tags (B, n, T) and probabilities (B, n), 0 where there is no path."""
         p, messages = self.messages(emissions, lengths, temperature)
-        tags, scores = chain.n_best(p, n)
+        tags, scores = viterbi.n_best(p, n)
         return tags, numpy.exp(scores - messages.log_z[:, None])
 
 
 @lru_cache(maxsize=32)
-def blocks_of(legal: bytes, num_tags: int, dense_up_to: int) -> List[chain.Block]:
-    """`chain.transition_blocks` of a table of legal steps; finding them takes as long as a short sentence."""
-    return chain.transition_blocks(numpy.frombuffer(legal, dtype=bool).reshape(num_tags, num_tags), dense_up_to)
+def blocks_of(legal: bytes, num_tags: int, dense_up_to: int) -> List[viterbi.Block]:
+    """`viterbi.transition_blocks` of a table of legal steps; finding them takes as long as a short sentence."""
+    return viterbi.transition_blocks(numpy.frombuffer(legal, dtype=bool).reshape(num_tags, num_tags), dense_up_to)
 
 
 class _NegLogLikelihood(torch.autograd.Function):

@@ -7,6 +7,8 @@ cover it, spans are their borders and their content, and the words before, betwe
 2015, section 3.4), over a table of maxima of all powers of two, so that a pair costs two look-ups a piece whatever lies between.
 """
 
+import itertools
+from functools import lru_cache
 from typing import List, Tuple
 
 import torch
@@ -104,9 +106,10 @@ class PairScorer(nn.Module):
         return self._score(vectors[low:high], near, pairs - first, (bounds[first:last] - low).clamp(0, high - low))
 
     def _score(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
-        tokens = functional.gelu(self._mix(vectors, spans))
+        covered = _tokens_of(spans)
+        tokens = functional.gelu(self._mix(vectors, spans, covered))
         tokens = functional.dropout(tokens, self.dropout, self.training)
-        contents = functional.gelu(_apply(self.span, self._span_parts(vectors, tokens, spans)))
+        contents = functional.gelu(_apply(self.span, self._span_parts(vectors, tokens, spans, covered)))
         contents = functional.dropout(contents, self.dropout, self.training)
         head, tail = _apply(self.head, contents)[pairs[:, 0]], _apply(self.tail, contents)[pairs[:, 1]]
         parts = [head, tail, head * tail]
@@ -120,7 +123,7 @@ class PairScorer(nn.Module):
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _mix(self, vectors: Tensor, spans: Tensor) -> Tensor:
+    def _mix(self, vectors: Tensor, spans: Tensor, covered: Tuple[Tensor, Tensor]) -> Tensor:
         """The convolution `mix` over the vectors of three tokens and the labels of the spans that cover them. Shape: (T, H).
 
         It is taken as one product, whose three parts are then moved by a token, with a table for the labels, which most tokens do
@@ -130,7 +133,7 @@ class PairScorer(nn.Module):
         weight = self.mix.weight.permute(2, 0, 1)  # (3, H, D + label size)
         parts = linear(vectors, weight[..., :D].reshape(-1, D))
         if self.labels is not None:
-            token, label = _labels_of_tokens(spans, T)
+            token, label = _labels_of_tokens(spans, covered, T)
             parts = parts.index_add(0, token, linear(self.labels.weight, weight[..., D:].flatten(0, 1))[label])
         before, here, behind = parts.view(T, 3, -1).unbind(1)
         tokens = here + self.mix.bias
@@ -138,12 +141,12 @@ class PairScorer(nn.Module):
         tokens[:-1] += behind[1:]
         return tokens
 
-    def _span_parts(self, vectors: Tensor, tokens: Tensor, spans: Tensor) -> Tensor:
+    def _span_parts(self, vectors: Tensor, tokens: Tensor, spans: Tensor, covered: Tuple[Tensor, Tensor]) -> Tensor:
         """Borders, mean content, label and width of each span. Shape: (S, 2D + H + ...)."""
-        token, owner = _tokens_of(spans)
+        token, owner = covered
         sizes = spans[:, 1] - spans[:, 0]
         content = tokens.new_zeros(len(spans), tokens.shape[1]).index_add(0, owner, tokens[token]) / sizes[:, None]
-        width = self.widths(torch.bucketize(sizes, torch.tensor(WIDTH_BORDERS, device=spans.device)))
+        width = self.widths(torch.bucketize(sizes, _borders(WIDTH_BORDERS, spans.device)))
         parts = [vectors[spans[:, 0]], vectors[spans[:, 1] - 1], content, width]
         if self.labels is not None:
             parts.append(self.labels(spans[:, 2]))
@@ -171,7 +174,7 @@ class PairScorer(nn.Module):
         head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
         gap = torch.maximum(tail[:, 0] - head[:, 1], head[:, 0] - tail[:, 1])
         order = torch.where(gap < 0, 2, (head[:, 0] > tail[:, 0]).long())  # overlapping, or which comes first
-        bucket = torch.bucketize(gap.clamp_min(0), torch.tensor(GAP_BORDERS, device=gap.device))
+        bucket = torch.bucketize(gap.clamp_min(0), _borders(GAP_BORDERS, gap.device))
         between = ((pairs[:, 0] - pairs[:, 1]).abs() - 1).clamp(0, MOST_BETWEEN)
         return self.gaps(bucket + order * (len(GAP_BORDERS) + 1)) + self.between(between)
 
@@ -188,12 +191,21 @@ def _tokens_of(spans: Tensor) -> Tuple[Tensor, Tensor]:
     return spans[owner, 0] + offset, owner
 
 
-def _labels_of_tokens(spans: Tensor, tokens: int) -> Tuple[Tensor, Tensor]:
-    """The label of the span that covers a token; of several, the one that starts last. RETURNS: Tokens that one covers, labels."""
-    token, owner = _tokens_of(spans)
+def _labels_of_tokens(spans: Tensor, covered: Tuple[Tensor, Tensor], tokens: int) -> Tuple[Tensor, Tensor]:
+    """The label of the span that covers a token; of several, the one that starts last. RETURNS: Tokens that one covers, labels.
+
+    covered (Tuple[Tensor, Tensor]): As `_tokens_of` gives it.
+    tokens (int): How many tokens there are.
+    """
+    token, owner = covered
     cover = torch.full((tokens,), -1, dtype=torch.long, device=spans.device).scatter_reduce(0, token, owner, "amax")
-    covered = torch.nonzero(cover >= 0)[:, 0]
-    return covered, spans[cover[covered], 2]
+    named = torch.nonzero(cover >= 0)[:, 0]
+    return named, spans[cover[named], 2]
+
+
+@lru_cache(maxsize=32)
+def _borders(borders: Tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(borders, device=device)
 
 
 def maxima(values: Tensor, longest: int) -> List[Tensor]:
@@ -219,10 +231,11 @@ def range_max(table: List[Tensor], start: Tensor, end: Tensor, empty: Tensor) ->
     RETURNS (Tensor): Shape (P, H).
     """
     device, sizes = start.device, end - start
-    powers = 2 ** torch.arange(len(table), device=device)
+    powers = _borders(tuple(2**k for k in range(len(table))), device)
     level = (torch.bucketize(sizes, powers, right=True) - 1).clamp_min(0)
-    heights = torch.tensor([len(windows) for windows in table], device=device)
-    first = (torch.cumsum(heights, 0) - heights)[level]
+    sized = [len(windows) for windows in table]
+    heights, starts = torch.tensor([sized, [0, *itertools.accumulate(sized[:-1])]], device=device)
+    first = starts[level]
     flat = torch.cat(table)
     if not len(flat):
         return empty.expand(len(start), -1)

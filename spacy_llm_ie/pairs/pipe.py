@@ -205,6 +205,8 @@ class PairPipe(ConfiguredPipe):
             `max_pairs`, the farthest ones.
         """
         ordered = [sorted(set(found)) for found in spans]
+        if max(map(len, ordered), default=0) < 2:
+            return [(Candidates(found, NO_PAIRS), 0) for found in ordered]
         rows = self.table.rows(ordered)
         pairs = [self._pair_up(*parts) for parts in zip(docs, ordered, rows)]
         near = self.table.with_label(rows, pairs)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchcrf import CRF
 
-from spacy_llm_ie.layers import chain, spans
+from spacy_llm_ie.layers import chain, spans, viterbi
 from spacy_llm_ie.layers.crf import LinearChainCRF, blocks_of
 from spacy_llm_ie.schemes import SCHEMES, Scheme
 
@@ -61,8 +61,8 @@ def crf_and_scheme(request):
 def blocks(request, monkeypatch):
     """Run Viterbi once with all steps in one block and once with the legal steps only."""
     if request.param == "blocks":
-        original = chain.transition_blocks
-        monkeypatch.setattr(chain, "transition_blocks", lambda legal, dense_up_to: original(legal, dense_up_to=0))
+        original = viterbi.transition_blocks
+        monkeypatch.setattr(viterbi, "transition_blocks", lambda legal, dense_up_to: original(legal, dense_up_to=0))
     blocks_of.cache_clear()
     yield
     blocks_of.cache_clear()
@@ -266,7 +266,7 @@ def test_blocks_cover_every_legal_step_once():
         scheme = Scheme(name, ["X", "Y", "Z"])
         legal = numpy.array(scheme.legal())
         covered = numpy.zeros_like(legal, dtype=int)
-        for block in chain.transition_blocks(legal, dense_up_to=0):
+        for block in viterbi.transition_blocks(legal, dense_up_to=0):
             for previous, following in zip(block.previous, block.following):
                 covered[numpy.ix_(previous, following)] += 1
         numpy.testing.assert_array_equal(covered, legal.astype(int))
@@ -292,11 +292,28 @@ def test_sums_do_not_depend_on_how_many_sequences_are_multiplied_at_once(monkeyp
 def test_viterbi_of_tags_that_fall_into_separate_groups():
     """One block of several groups has as many predecessors as there are tags, but is not the block of all steps."""
     legal = numpy.kron(numpy.eye(3, dtype=bool), numpy.ones((2, 2), dtype=bool))
-    blocks = chain.transition_blocks(legal, dense_up_to=0)
+    blocks = viterbi.transition_blocks(legal, dense_up_to=0)
     assert [block.previous.shape for block in blocks] == [(3, 2)]
     random = numpy.random.default_rng(0)
     steps = numpy.where(legal, random.normal(size=(6, 6)), -numpy.inf)
     p = chain.Potentials(random.normal(size=(4, 5, 6)), numpy.array([5, 3, 1, 4]), numpy.zeros(6), numpy.zeros(6), steps)
-    (tags, scores), (expected, best) = (chain.viterbi(p, found) for found in (blocks, chain.transition_blocks(legal, 99)))
+    (tags, scores), (expected, best) = (viterbi.viterbi(p, found) for found in (blocks, viterbi.transition_blocks(legal, 99)))
     numpy.testing.assert_array_equal(tags, expected)
     numpy.testing.assert_allclose(scores, best, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 50, 2**18])
+def test_viterbi_of_sequences_one_by_one(monkeypatch, at_once):
+    monkeypatch.setattr(viterbi, "AT_ONCE", at_once)
+    scheme = Scheme("BILUO", ["A", "B"])
+    torch.manual_seed(0)
+    crf = LinearChainCRF(len(scheme.tags), scheme.legal(), scheme.legal_start(), scheme.legal_end())
+    lengths = numpy.array([12, 1, 0, 2, 7])
+    emissions = numpy.random.default_rng(0).normal(scale=3, size=(5, 12, len(scheme.tags))).astype("float32")
+    tags, scores = crf.viterbi(emissions, lengths)  # of five, side by side
+    p = crf.potentials(emissions, lengths)
+    alone, their_scores = viterbi.viterbi_one_by_one(p)
+    numpy.testing.assert_array_equal(alone, tags)
+    numpy.testing.assert_allclose(their_scores, scores, atol=1e-5)
+    few, _ = crf.viterbi(emissions[:2], lengths[:2])
+    numpy.testing.assert_array_equal(few, tags[:2])

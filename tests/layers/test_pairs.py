@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from spacy_llm_ie.layers import pairs as layer
-from spacy_llm_ie.layers.pairs import PairScorer, _labels_of_tokens, maxima, pair_loss, pair_probabilities, range_max
+from spacy_llm_ie.layers.pairs import (
+    PairScorer,
+    _labels_of_tokens,
+    _tokens_of,
+    maxima,
+    pair_loss,
+    pair_probabilities,
+    range_max,
+)
 
 WIDTH, OUTPUTS, LABELS, HIDDEN = 3, 4, 2, 5
 FEATURES = {
@@ -377,6 +385,7 @@ def test_probabilities_by_their_formula(several, seed):
 
 
 def test_a_token_has_the_label_of_the_innermost_span_that_starts_last():
-    tokens, labels = _labels_of_tokens(torch.tensor([(0, 6, 1), (1, 4, 2), (2, 3, 1)]), 7)
+    spans = torch.tensor([(0, 6, 1), (1, 4, 2), (2, 3, 1)])
+    tokens, labels = _labels_of_tokens(spans, _tokens_of(spans), 7)
     assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [1, 2, 1, 2, 1, 1]
