@@ -30,7 +30,7 @@ from pathlib import Path
 
 NEWSWIRE = Path(__file__).parents[1] / "assets" / "newswire"
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
-BATCHES = (1, 8, 32, 128, 512, 2048)
+BATCHES = (1, 8, 32, 128, 192, 512, 2048)
 LABELS = (5, 20, 50, 100, 200, 500)
 ENTITIES = (0, 10, 50, 100, 200, 500)
 LONG = 2_000

@@ -8,6 +8,12 @@ import torch
 
 from . import forks  # noqa: F401  forked processes must not wait for threads
 
+# For each size of a product oneDNN writes a program, and torch and oneDNN keep the last 1,024 each: a megabyte apiece, gigabytes in
+# training, where hardly any size comes twice. They read this before their first product.
+KEPT_PROGRAMS = {"LRU_CACHE_CAPACITY": "128", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
+for _name, _count in KEPT_PROGRAMS.items():
+    os.environ.setdefault(_name, _count)
+
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); where it does not, float32 is faster."""

@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from spacy_llm_ie.layers.products import ONE_DNN
+
+GROWTH = """
+import spacy_llm_ie.processor
+import torch
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+torch.set_num_threads(1)
+weight = torch.randn(384, 384)
+with torch.no_grad():
+    for count in (200, 1000):  # the first ones find room
+        before = resident()
+        for rows in range(10, 10 + count):
+            torch.ops.mkldnn._linear_pointwise(torch.zeros(rows, 384), weight, None, "none", [], "")
+print(resident() - before)
+"""
+
+
+def run(code, **settings):
+    environment = {name: value for name, value in os.environ.items() if "CACHE_CAPACITY" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True, env={**environment, **settings}
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(ONE_DNN is None or not sys.platform.startswith("linux"), reason="needs oneDNN, and reads /proc")
+def test_products_of_many_sizes_do_not_fill_the_memory():
+    kept, all_kept = (float(run(GROWTH, **settings)) for settings in ({}, {"LRU_CACHE_CAPACITY": "1024"}))
+    assert kept < 400
+    assert all_kept > kept  # what the user has set is left
+
+
+def test_what_the_user_has_set_is_left():
+    code = "import spacy_llm_ie.processor, os; print(os.environ['LRU_CACHE_CAPACITY'])"
+    assert run(code) == "128"
+    assert run(code, LRU_CACHE_CAPACITY="7") == "7"
