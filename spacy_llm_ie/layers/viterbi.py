@@ -80,20 +80,27 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
 
 
 def viterbi_one_by_one(p: Potentials) -> Tuple[ndarray, ndarray]:
-    """As `viterbi`, for few sequences, in float64. RETURNS: Tags (B, T), -1 on padding; and scores (B,)."""
-    B, T, _ = p.emissions.shape
+    """As `viterbi`, for few sequences, with the same whole numbers, so that equally good paths are told apart alike.
+
+    p (Potentials): The chain.
+    RETURNS (Tuple[ndarray, ndarray]): Tags (B, T), -1 on padding; and scores (B,).
+    """
+    B, T, K = p.emissions.shape
     tags, scores = numpy.full((B, T), -1), numpy.zeros(B)
-    start, end, steps = (x.astype(numpy.float64) for x in (p.start, p.end, p.transitions))
-    for row, (emissions, length) in enumerate(zip(p.emissions, p.lengths.tolist())):
+    for row, length in enumerate(p.lengths.tolist()):
         if length:
-            tags[row, :length], scores[row] = _best_path(emissions[:length].astype(numpy.float64), start, end, steps)
+            one = p._replace(emissions=p.emissions[row : row + 1, :length], lengths=p.lengths[row : row + 1])
+            unit, forbidden = _unit(one, numpy.ones((1, length), dtype=bool), int(K - 1).bit_length())
+            parts = (one.emissions[0], p.start, p.end, p.transitions)
+            path, score = _best_path(*(numpy.maximum(part * unit, forbidden).astype(numpy.int64) for part in parts))
+            tags[row, :length], scores[row] = path, score / unit
     return tags, scores
 
 
-def _best_path(emissions: ndarray, start: ndarray, end: ndarray, steps: ndarray) -> Tuple[List[int], float]:
-    """The best path of one sequence. RETURNS: Its tags and its score."""
+def _best_path(emissions: ndarray, start: ndarray, end: ndarray, steps: ndarray) -> Tuple[List[int], int]:
+    """The best path of one sequence, in whole numbers. RETURNS: Its tags and its score."""
     length, K = emissions.shape
-    history, sums = numpy.empty((length, K)), numpy.empty((K, K))
+    history, sums = numpy.empty((length, K), dtype=numpy.int64), numpy.empty((K, K), dtype=numpy.int64)
     numpy.add(start, emissions[0], out=history[0])
     columns = history[:, :, None]
     for emission, best, before in zip(emissions[1:], history[1:], columns):
@@ -102,11 +109,11 @@ def _best_path(emissions: ndarray, start: ndarray, end: ndarray, steps: ndarray)
         best += emission
     final = history[-1] + end
     tag = int(final.argmax())
-    score, path = float(final[tag]), [tag]
+    score, path = int(final[tag]), [tag]
     size = max(AT_ONCE // K**2, 1)
     for begin in range((length - 2) // size * size, -1, -size):
-        previous = (columns[begin : min(begin + size, length - 1)] + steps).argmax(axis=1).tolist()
-        for pointers in reversed(previous):
+        found = (columns[begin : min(begin + size, length - 1)] + steps)[:, ::-1].argmax(axis=1)
+        for pointers in reversed((K - 1 - found).tolist()):  # of equally good ones the last, as in `viterbi`
             tag = pointers[tag]
             path.append(tag)
     return path[::-1], score
