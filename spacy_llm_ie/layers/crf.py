@@ -72,12 +72,14 @@ class LinearChainCRF(torch.nn.Module):
 
     def _constrained(self) -> Tuple[Tensor, Tensor, Tensor]:
         """Start, end and step scores with -inf where the scheme forbids. Shapes: (K,), (K,), (K, K)."""
+        start, end, steps = (scores.masked_fill(~legal, NEG_INF) for scores, legal in self._scores_and_legal())
+        return start, end, steps
+
+    def _scores_and_legal(self) -> Tuple[Tuple[Tensor, Tensor], ...]:
+        """pytorch-crf's start, end and step scores, each with what the scheme allows."""
         crf = self.crf
-        return (
-            crf.start_transitions.masked_fill(~self.legal_start, NEG_INF),
-            crf.end_transitions.masked_fill(~self.legal_end, NEG_INF),
-            crf.transitions.masked_fill(~self.legal, NEG_INF),
-        )
+        tables = (self.legal_start, self.legal_end, self.legal)
+        return tuple(zip((crf.start_transitions, crf.end_transitions, crf.transitions), tables))
 
     def potentials(self, emissions: ndarray, lengths: ndarray, temperature: float = 1.0) -> Potentials:
         """Join emissions with the constrained parameters.
@@ -87,9 +89,8 @@ class LinearChainCRF(torch.nn.Module):
         temperature (float): Divides all scores: above 1, probabilities become less extreme; the best path stays the best.
         RETURNS (Potentials): On the CPU.
         """
-        parts = ((self.crf.start_transitions, self.legal_start), (self.crf.end_transitions, self.legal_end))
-        parts += ((self.crf.transitions, self.legal),)
-        arrays = [(scores.detach().cpu().numpy(), legal.cpu().numpy()) for scores, legal in parts]
+        arrays = [[part.detach().cpu().numpy() for part in pair] for pair in self._scores_and_legal()]
+        # As `_constrained`, which torch takes several times as long for.
         start, end, steps = (numpy.where(legal, scores / temperature, NEG_INF) for scores, legal in arrays)
         return Potentials(emissions / temperature, numpy.asarray(lengths), start, end, steps)
 

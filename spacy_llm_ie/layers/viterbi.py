@@ -45,7 +45,8 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
     """The best path of each sequence.
 
     Scores are kept as whole numbers whose lowest bits name the predecessor, so that one maximum finds both the best score and
-    where it came from. The unit is as fine as the range of the scores allows in 62 bits, at least as fine as float32.
+    where it came from: of equally good ones that with the highest number, whatever the blocks. The unit is as fine as the range
+    of the scores allows in 62 bits, at least as fine as float32.
 
     p (Potentials): The chain.
     blocks (List[Block]): `transition_blocks` of the legal steps.
@@ -67,14 +68,16 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
         return result
 
     emissions = whole(numpy.where(real.T[:, None, :], p.emissions.transpose(1, 2, 0)[:, order], 0.0))  # (T, K, B)
-    steps = [_packed_steps(b, place, whole(p.transitions)) for b in blocks]
+    steps = [_packed_steps(b, whole(p.transitions)) for b in blocks]
     state = whole(p.start[order])[:, None] + emissions[0]
     history = _best_prefixes(state, emissions, [place[b.previous].T for b in blocks], steps, bits, real.sum(axis=0))
-    final = (history[numpy.maximum(p.lengths - 1, 0), :, numpy.arange(B)] >> bits << bits) + whole(p.end[order])
+    if (order[1:] < order[:-1]).any():
+        history = history[:, place]  # from here on in the order of the tags
+    final = (history[numpy.maximum(p.lengths - 1, 0), :, numpy.arange(B)] >> bits << bits) + whole(p.end)
     best = final.argmax(axis=1)
     history &= (1 << bits) - 1
     history.transpose(0, 2, 1)[~real.T] = numpy.arange(K)
-    tags = numpy.where(real, order[trace_back(history.transpose(0, 2, 1), best)], -1)
+    tags = numpy.where(real, trace_back(history.transpose(0, 2, 1), best), -1)
     scores = numpy.where(p.lengths > 0, (final[numpy.arange(B), best] >> bits) / unit, 0.0)
     return tags[back], scores[back]
 
@@ -125,9 +128,9 @@ def _longest_first(p: Potentials) -> Tuple[Potentials, ndarray]:
     return p._replace(emissions=p.emissions[order], lengths=p.lengths[order]), order.argsort()
 
 
-def _packed_steps(block: Block, place: ndarray, scores: ndarray) -> ndarray:
+def _packed_steps(block: Block, scores: ndarray) -> ndarray:
     """The step scores of a block with the predecessor in the low bits. RETURNS (ndarray): Shape (p, G, n, 1)."""
-    steps = scores[block.previous[:, :, None], block.following[:, None, :]] | place[block.previous][:, :, None]
+    steps = scores[block.previous[:, :, None], block.following[:, None, :]] | block.previous[:, :, None]
     return numpy.ascontiguousarray(steps.transpose(1, 0, 2)[..., None])
 
 

@@ -319,14 +319,16 @@ def test_viterbi_of_sequences_one_by_one(monkeypatch, at_once):
     numpy.testing.assert_array_equal(few, tags[:2])
 
 
-def test_equally_good_paths_are_told_apart_alike_alone_and_in_a_batch():
-    scheme = Scheme("BILUO", ["A", "B"])
+@pytest.mark.parametrize("labels", [2, 7, 12])
+@pytest.mark.parametrize("size", [1, 5])
+def test_equally_good_paths_are_told_apart_alike_however_many_sequences_there_are(labels, size):
+    scheme = Scheme("BILUO", [f"L{i}" for i in range(labels)])
     crf = LinearChainCRF(len(scheme.tags), scheme.legal(), scheme.legal_start(), scheme.legal_end())
     for parameter in crf.parameters():
         torch.nn.init.zeros_(parameter)
     emissions = numpy.random.default_rng(0).integers(0, 2, size=(40, 9, len(scheme.tags))).astype("float32") / 10
     lengths = numpy.full(40, 9)
     tags, _ = crf.viterbi(emissions, lengths)
-    for row in range(40):
-        alone, _ = crf.viterbi(emissions[row : row + 1], lengths[:1])
-        numpy.testing.assert_array_equal(alone[0], tags[row])
+    for row in range(0, 40, size):
+        few, _ = crf.viterbi(emissions[row : row + size], lengths[:size])
+        numpy.testing.assert_array_equal(few, tags[row : row + size])
