@@ -181,7 +181,7 @@ class Warnings(metaclass=_Coded):
     # 5xx encode
     W501 = "{tokens} token(s) have more word pieces than a window holds ({size}). Each was given a window of its own, which saw its first {size} pieces; {pieces} piece(s) were cut. Longest: {longest}."
     W502 = '{tokens} token(s) in {docs} document(s) are in no window of the span getter, so their vectors are zero. If this is not meant, use @span_getters = "spacy-llm-ie.wordpiece_spans.v1", whose windows cover every token.'
-    W520 = "This processor does not multiply bfloat16 (AVX512-BF16 or AMX). The encoder runs in float32: no worse, but not quicker. For such machines compress with --precision int8."
+    W520 = "This processor does not multiply bfloat16 (AVX512-BF16 or AMX), or is no quicker at it than in float32. The encoder runs in float32: no worse, but not quicker. For such machines compress with --precision int8."
 
     # 3xx pairs and relations
     W301 = "'{name}': of {count} gold facts, {lost} have spans that do not fall on the pipeline's tokens or are none of those that may be paired, and {far} are no candidates: their spans are too far apart (see [components.{name}.candidates] max_distance, max_sentences), or the given schema does not join their types. They are not learned, and count as missed in the scores."

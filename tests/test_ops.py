@@ -29,11 +29,53 @@ def test_products_are_those_of_thinc(monkeypatch, few, shape):
     numpy.testing.assert_allclose(out, x @ y, rtol=1e-4, atol=1e-4)
 
 
+def record_one_dnn(monkeypatch, shapes):
+    """Take oneDNN, quicker or not, and keep the shapes of what it multiplies."""
+    one_dnn = products.find_one_dnn()
+    recorded = lambda *args: shapes.append(tuple(args[0].shape)) or one_dnn(*args)  # noqa: E731
+    monkeypatch.setattr(products, "quick_one_dnn", lambda: recorded)
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
-def test_onednn_is_used_where_torch_has_it(monkeypatch):
-    assert products.ONE_DNN is not None
+@pytest.mark.parametrize("quicker", [True, False])
+def test_onednn_is_left_alone_where_it_is_slower(monkeypatch, quicker):
+    tried = []
+    monkeypatch.setattr(products, "is_quicker", lambda new, old, times: tried.extend([new(), old()]) or quicker)
+    products.quick_one_dnn.cache_clear()
+    try:
+        assert (products.quick_one_dnn() is not None) == quicker == (products.quick_one_dnn() is not None)
+    finally:
+        products.quick_one_dnn.cache_clear()
+    new, old = tried  # once
+    torch.testing.assert_close(new, old)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_few_sizes_are_multiplied_whatever_the_number_of_rows(monkeypatch, dtype):
+    monkeypatch.setattr(products, "FEW", 1)
+    shapes = []
+    if dtype == torch.float32:
+        record_one_dnn(monkeypatch, shapes)
+    else:
+        linear = torch.nn.functional.linear
+        monkeypatch.setattr(products.functional, "linear", lambda rows, *rest: shapes.append(rows.shape) or linear(rows, *rest))
+    weight, bias = torch.randn(5, 6).to(dtype), torch.randn(5).to(dtype)
+    with torch.no_grad():
+        for count in [0, *range(1, 600, 7), 1000, 1024, 1025]:
+            values = torch.randn(count, 6).to(dtype)
+            found = products.linear(values, weight, bias)
+            torch.testing.assert_close(
+                found, values @ weight.T + bias, rtol=1e-2, atol=5e-2 if dtype == torch.bfloat16 else 1e-5
+            )
+    sizes = {shape[0] for shape in shapes}
+    assert len(sizes) < 40 and {8, 64, 72, 128, 144, 1024, 1152} <= sizes
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+def test_onednn_is_used_where_it_is_quicker(monkeypatch):
+    assert products.find_one_dnn() is not None
     calls = []
-    monkeypatch.setattr(products, "ONE_DNN", lambda *args: calls.append(args) or products.find_one_dnn()(*args))
+    record_one_dnn(monkeypatch, calls)
     values, weight, bias = torch.randn(1000, 60), torch.randn(20, 60), torch.randn(20)
     with torch.no_grad():
         torch.testing.assert_close(products.linear(values, weight, bias), values @ weight.T + bias, rtol=1e-4, atol=1e-4)
@@ -57,10 +99,12 @@ def test_without_onednn_torch_multiplies_as_ever(monkeypatch, problem):
 
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", fail)
     assert products.find_one_dnn() is None
-    monkeypatch.setattr(products, "ONE_DNN", None)
+    products.quick_one_dnn.cache_clear()
     monkeypatch.setattr(products, "FEW", 1)
     with torch.no_grad():
         torch.testing.assert_close(products.linear(torch.ones(2, 3), torch.ones(4, 3)), torch.full((2, 4), 3.0))
+    assert products.quick_one_dnn() is None
+    products.quick_one_dnn.cache_clear()
 
 
 def test_with_gradients_torch_multiplies_as_ever():
@@ -101,7 +145,7 @@ def test_the_cnn_has_the_weights_and_vectors_of_spacys():
 def test_linear_layers_multiply_so_while_they_predict(monkeypatch):
     monkeypatch.setattr(products, "FEW", 1)
     seen = []
-    monkeypatch.setattr(products, "ONE_DNN", lambda *args: seen.append(args[0].shape) or products.find_one_dnn()(*args))
+    record_one_dnn(monkeypatch, seen)
     first, second = torch.nn.Linear(6, 5), torch.nn.Linear(5, 4, bias=False)
     taken = torch.nn.Linear(4, 4)
     taken.forward = lambda values: values * 2
@@ -110,7 +154,7 @@ def test_linear_layers_multiply_so_while_they_predict(monkeypatch):
         exact = module(values)
         with products.quick_layers(module):
             torch.testing.assert_close(module(values), exact, rtol=1e-4, atol=1e-5)
-            assert seen == [(6, 6), (6, 5)]
+            assert seen == [(8, 6), (8, 5)]  # six rows, filled up
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 assert first(values).dtype == torch.bfloat16 and len(seen) == 2
         assert module(values).shape == (2, 3, 4) and len(seen) == 2

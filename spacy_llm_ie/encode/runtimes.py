@@ -16,7 +16,7 @@ import numpy
 from numpy import ndarray
 
 from ..errors import Errors, Warnings
-from ..processor import count_cores, has_bfloat16
+from ..processor import bfloat16_is_quick, count_cores
 from .helping import HelpingPool, ItemT, ResultT
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -128,7 +128,7 @@ class OpenVino(Runtime):
         package = self.load_package()
         core = package.Core()
         hint = self.precisions[precision]
-        if hint == "bf16" and not has_bfloat16():
+        if hint == "bf16" and not bfloat16_is_quick():
             hint = "f32"
             if precision == "bfloat16":
                 warnings.warn(Warnings.W520, stacklevel=2)

@@ -23,7 +23,7 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 
 from ..errors import Errors
 from ..layers.products import quick_layers
-from ..processor import has_bfloat16
+from ..processor import bfloat16_is_quick
 from .align import split_docs
 from .batches import WindowBatch, predict_rows, train_rows
 from .frame import Frame
@@ -172,7 +172,7 @@ class WindowTransformer(TransformerModel):
             mixed_precision=mixed_precision,
             grad_scaler_config=dict(grad_scaler_config),
         )
-        self.layers[0].shims[0].bfloat16 = bfloat16_training and has_bfloat16()
+        self.layers[0].shims[0].bfloat16 = bfloat16_training and bfloat16_is_quick()
         self._func = forward
         self.init = init
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
@@ -305,8 +305,8 @@ def build_transformer_model_v1(
     grad_scaler_config (Dict[str, Any]): Settings of the gradient scaling that goes with it.
     max_pieces (int): Most word pieces, padding included, in one forward pass at prediction. Bounds the
         memory; does not change the results. In training only the batch bounds it.
-    bfloat16_training (bool): Train with matrix products in bfloat16 on a CPU that has them (AVX512-BF16, AMX), which takes
-        about half the time; on any other, and in prediction, nothing changes.
+    bfloat16_training (bool): Train with matrix products in bfloat16 on a CPU that is quicker at them than at float32, which is
+        tried (AMX; AVX512-BF16 on AMD, where it takes half the time); on any other, and in prediction, nothing changes.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model.
     RAISES (ValueError): If a setting cannot be used.
     """

@@ -1,18 +1,24 @@
-"""Products of matrices on the CPU, for prediction: by oneDNN, which torch has, but takes for float32 only in compiled models.
+"""Products of matrices on the CPU, for prediction: by oneDNN where it is quicker. torch has it, but takes it for float32 only in
+compiled models. On AMD processors it is twice as quick as what torch takes otherwise (MKL), on Intel's it is not.
 
-On AMD processors it is twice as quick as what torch takes otherwise (MKL).
+oneDNN writes a program for each number of rows, which takes up to a millisecond, as long as a product of some hundred rows. Rows of
+zeros fill matrices up to few sizes, so that there are few programs.
 """
 
 import contextlib
-from functools import partial
+from functools import cache, partial
 from typing import Callable, Iterator, Optional
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..processor import TRIAL_ROWS, TRIAL_WIDTH, is_quicker
+
 # Products of fewer multiplications take longer to begin with it.
 FEW = 2**19
+# How much quicker than MKL, which needs no programs, it has to be.
+QUICKER = 1.25
 
 
 def find_one_dnn() -> Optional[Callable[..., Tensor]]:
@@ -28,7 +34,15 @@ def find_one_dnn() -> Optional[Callable[..., Tensor]]:
         return None
 
 
-ONE_DNN = find_one_dnn()
+@cache
+def quick_one_dnn() -> Optional[Callable[..., Tensor]]:
+    """As `find_one_dnn`, if that is quicker on this processor than what torch takes by itself, which is tried once in a process."""
+    found = find_one_dnn()
+    if found is None:
+        return None
+    values, weight = torch.ones(TRIAL_ROWS, TRIAL_WIDTH), torch.ones(TRIAL_WIDTH, TRIAL_WIDTH)
+    trial = is_quicker(lambda: found(values, weight, None, "none", [], ""), lambda: functional.linear(values, weight), QUICKER)
+    return found if trial else None
 
 
 def linear(values: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
@@ -40,12 +54,25 @@ def linear(values: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Ten
     RETURNS (Tensor): Shape (..., O).
     """
     others = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or values.device.type != "cpu"
-    if ONE_DNN is None or others or values.dtype != torch.float32 or weight.dtype != torch.float32:
+    if others or values.dtype != weight.dtype or values.dtype not in (torch.float32, torch.bfloat16):
         return functional.linear(values, weight, bias)
     rows = values.reshape(-1, values.shape[-1])
-    if len(rows) * weight.numel() < FEW:
+    if values.dtype == torch.bfloat16:
+        found = functional.linear(fill(rows), weight, bias)  # by oneDNN in any case
+    elif len(rows) * weight.numel() < FEW or quick_one_dnn() is None:
         return functional.linear(values, weight, bias)
-    return ONE_DNN(_dense(rows), _dense(weight), bias, "none", [], "").reshape(*values.shape[:-1], -1)
+    else:
+        found = quick_one_dnn()(_dense(fill(rows)), _dense(weight), bias, "none", [], "")
+    return found[: len(rows)].reshape(*values.shape[:-1], len(weight))
+
+
+def fill(rows: Tensor) -> Tensor:
+    """Fill a matrix up with rows of zeros to one of eight sizes between a power of two and the next, from 64 on; else to a multiple
+    of eight. RETURNS (Tensor): The same one, if it has such a size.
+    """
+    step = 2 ** max(len(rows).bit_length() - 4, 3)
+    missing = -len(rows) % step
+    return torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
 
 
 @contextlib.contextmanager
@@ -55,7 +82,7 @@ def quick_layers(module: torch.nn.Module) -> Iterator[None]:
     module (torch.nn.Module): Any.
     """
     layers = [part for part in module.modules() if type(part) is torch.nn.Linear and "forward" not in vars(part)]
-    for part in layers if ONE_DNN is not None else ():
+    for part in layers if quick_one_dnn() is not None else ():
         part.forward = partial(_forward, part)  # the instance's own goes before that of its class
     try:
         yield

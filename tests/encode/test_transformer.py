@@ -347,7 +347,7 @@ def test_registered():
 
 
 def test_bfloat16_is_for_training_only_and_close_to_float32(tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_llm_ie.encode.transformer.has_bfloat16", lambda: True)
+    monkeypatch.setattr("spacy_llm_ie.encode.transformer.bfloat16_is_quick", lambda: True)
     path = make_tiny_bert(tmp_path)
     get_spans = configure_wordpiece_spans(50, 40)
     models = [build_transformer_model_v1(path, get_spans, bfloat16_training=half) for half in (False, True)]

@@ -18,14 +18,14 @@ def dtypes(model):
     return {parameter.dtype for parameter in get_scorer(model).parameters()}
 
 
-@pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_half_the_bytes_and_nearly_the_same_scores(model, monkeypatch, has_bfloat16):
-    monkeypatch.setattr(shims, "has_bfloat16", lambda: has_bfloat16)
+@pytest.mark.parametrize("quick", [True, False])
+def test_half_the_bytes_and_nearly_the_same_scores(model, monkeypatch, quick):
+    monkeypatch.setattr(shims, "bfloat16_is_quick", lambda: quick)
     batch, before = make_batch(), len(model.shims[0].to_bytes())
     expected = model.predict(batch)
     model.shims[0].halve()
     assert len(model.shims[0].to_bytes()) < 0.6 * before
-    assert dtypes(model) == {torch.bfloat16 if has_bfloat16 else torch.float32}
+    assert dtypes(model) == {torch.bfloat16 if quick else torch.float32}
     scores = model.predict(batch)
     assert scores.dtype == numpy.float32
     numpy.testing.assert_allclose(scores, expected, atol=0.05)
@@ -59,13 +59,13 @@ def test_matrices_of_int8_have_the_nearest_multiple_of_a_power_of_two():
 
 
 @pytest.mark.parametrize("int8", [True, False])
-@pytest.mark.parametrize("has_bfloat16", [True, False])
-def test_it_is_saved_and_loaded_as_it_is(model, monkeypatch, has_bfloat16, int8):
+@pytest.mark.parametrize("quick", [True, False])
+def test_it_is_saved_and_loaded_as_it_is(model, monkeypatch, quick, int8):
     model.shims[0].halve(int8)
-    monkeypatch.setattr(shims, "has_bfloat16", lambda: has_bfloat16)
+    monkeypatch.setattr(shims, "bfloat16_is_quick", lambda: quick)
     loaded = make_model(cnn(), seed=1, hidden_size=64, biaffine=True).from_bytes(model.to_bytes())
     assert loaded.to_bytes() == model.to_bytes()
-    assert dtypes(loaded) == {torch.bfloat16 if has_bfloat16 else torch.float32}
+    assert dtypes(loaded) == {torch.bfloat16 if quick else torch.float32}
     numpy.testing.assert_allclose(loaded.predict(make_batch()), model.predict(make_batch()), atol=0.05)
 
 
