@@ -7,24 +7,36 @@ cover it, spans are their borders and their content, and the words before, betwe
 2015, section 3.4), over a table of maxima of all powers of two, so that a pair costs two look-ups a piece whatever lies between.
 """
 
-import itertools
-from functools import lru_cache
-from typing import List, Tuple
+from typing import Any, List, NamedTuple, Optional
 
+import numpy
 import torch
+from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import places
+from .places import GAP_BORDERS, MOST_BETWEEN, WIDTH_BORDERS
 from .products import linear
 
-# Gaps of 0, 1, 2, 3-4, 5-8, 9-16, 17-32, 33-64, 65 and more tokens.
-GAP_BORDERS = (0, 1, 2, 4, 8, 16, 32, 64)
-# Spans of 1, 2, 3, 4-6, 7 and more tokens.
-WIDTH_BORDERS = (1, 2, 3, 6)
-MOST_BETWEEN = 4
 # Pairs scored at once without gradients, and the tokens that they may stretch over.
 CHUNK_PAIRS = 8192
 CHUNK_TOKENS = 16384
+
+
+class _Joined(NamedTuple):
+    """Parameters as they are multiplied: what is made of others need not be made for each batch.
+
+    mix (Tensor): The part of the convolution `mix` that sees token vectors: of the token before, itself, the one
+        behind. Shape: (3H, D).
+    labels (Optional[Tensor]): What the other part says of each label. Shape: (L + 1, 3H).
+    ends, ends_bias (Tensor): `head` and `tail`. Shapes: (2H, H), (2H,).
+    """
+
+    mix: Tensor
+    labels: Optional[Tensor]
+    ends: Tensor
+    ends_bias: Tensor
 
 
 class PairScorer(nn.Module):
@@ -56,6 +68,7 @@ class PairScorer(nn.Module):
         self.settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         H = hidden_size
         self.context_size, self.dropout = context_size, 0.0
+        self._made: Any = None
         self.labels = nn.Embedding(span_labels + 1, label_size) if label_size else None
         self.mix = nn.Conv1d(width + label_size, H, kernel_size=3, padding=1)
         self.widths = nn.Embedding(len(WIDTH_BORDERS) + 1, 16)
@@ -70,188 +83,139 @@ class PairScorer(nn.Module):
         for table in filter(None, (self.labels, self.widths, self.gaps, self.between)):
             nn.init.normal_(table.weight, std=0.1)
 
-    def forward(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs; with parameters in bfloat16, they are computed in bfloat16.
 
         vectors (Tensor): Token vectors of all documents one after the other, with a row of zeros between documents. Shape: (T, D).
-        spans (Tensor): Start, end (exclusive) and label of each span, rows of `vectors`. Those of one document stand together,
-            sorted by start. Shape: (S, 3).
-        pairs (Tensor): Head and tail of each pair, rows of `spans`, both of one document. Shape: (P, 2).
-        bounds (Tensor): First row and end of the document of each span. Shape: (S, 2).
+        spans (ndarray): Start, end (exclusive) and label of each span, rows of `vectors`. Those of one document stand together,
+            sorted by start. int64. Shape: (S, 3).
+        pairs (ndarray): Head and tail of each pair, rows of `spans`, both of one document. int64. Shape: (P, 2).
+        bounds (ndarray): First row and end of the document of each span. int64. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
         if self.output.weight.dtype == torch.bfloat16 != vectors.dtype:
             return self(vectors.bfloat16(), spans, pairs, bounds).to(vectors.dtype)
-        if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS:
+        if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS or not len(pairs):
             return self._score(vectors, spans, pairs, bounds)
-        chunks = _chunks(spans, pairs)
+        chunks = places.chunks(spans, pairs, CHUNK_PAIRS, CHUNK_TOKENS)
         scores = torch.cat([self._score_chunk(vectors, spans, pairs[rows], bounds) for rows in chunks])
-        return scores[torch.argsort(torch.cat(chunks))]
+        return scores[_on(scores, numpy.argsort(numpy.concatenate(chunks)))]
 
-    def _score_chunk(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
+    def train(self, mode: bool = True) -> "PairScorer":
+        """As every module; parameters may change from now on, or have done so."""
+        self._made = None
+        return super().train(mode)
+
+    def _score_chunk(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs that lie near each other, from the tokens around them only, so that memory stays bounded."""
-        used = spans[pairs.flatten()]
         margin = self.context_size + 3  # one more than what the convolution of the first pooled token sees
-        low = max(int(used[:, 0].min()) - margin, 0)
-        high = min(int(used[:, 1].max()) + margin, len(vectors))
-        inside = (spans[:, 0] < high) & (spans[:, 1] > low)
-        first = int(inside.to(torch.uint8).argmax())
-        last = len(spans) - int(inside.flip(0).to(torch.uint8).argmax())
-        near = spans[first:last].clone()
-        near[:, :2] -= low
-        # Spans that stick out belong to no pair here; what is left of them still marks its tokens.
-        near[:, :2].clamp_(0, high - low)
-        near[:, 1] = torch.maximum(near[:, 1], near[:, 0] + 1).clamp_max(high - low)
-        near[:, 0] = torch.minimum(near[:, 0], near[:, 1] - 1)
-        return self._score(vectors[low:high], near, pairs - first, (bounds[first:last] - low).clamp(0, high - low))
+        (low, high), first, near = places.cut_out(spans, pairs, margin, len(vectors))
+        limits = numpy.clip(bounds[first : first + len(near)] - low, 0, high - low)
+        return self._score(vectors[low:high], near, pairs - first, limits)
 
-    def _score(self, vectors: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> Tensor:
-        covered = _tokens_of(spans)
-        tokens = functional.gelu(self._mix(vectors, spans, covered))
+    def _score(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
+        joined, covered = self._joined(), places.Covered.by(spans)
+        tokens = functional.gelu(self._mix(vectors, spans, covered, joined))
         tokens = functional.dropout(tokens, self.dropout, self.training)
         contents = functional.gelu(_apply(self.span, self._span_parts(vectors, tokens, spans, covered)))
         contents = functional.dropout(contents, self.dropout, self.training)
-        head, tail = _apply(self.head, contents)[pairs[:, 0]], _apply(self.tail, contents)[pairs[:, 1]]
+        ends = linear(contents, joined.ends, joined.ends_bias).view(
+            2 * len(spans), len(self.head.bias)
+        )  # head and tail of each span
+        head, tail = ends.index_select(0, _on(ends, (2 * pairs + (0, 1)).T.ravel())).tensor_split(2)
         parts = [head, tail, head * tail]
         if self.context_size:
-            parts.extend(self._context(tokens, spans, pairs, bounds))
+            parts.append(self._context(tokens, *places.context_ranges(spans, pairs, bounds, self.context_size)))
         if self.gaps is not None:
-            parts.append(self._distance(spans, pairs))
-        joined = functional.gelu(_apply(self.joined, torch.cat(parts, dim=1)))
-        scores = _apply(self.output, functional.dropout(joined, self.dropout, self.training))
+            gap, between = (_on(tokens, array) for array in places.distances(spans, pairs))
+            parts.append(self.gaps(gap) + self.between(between))
+        whole = functional.gelu(_apply(self.joined, torch.cat(parts, dim=1)))
+        scores = _apply(self.output, functional.dropout(whole, self.dropout, self.training))
         if self.bilinear is not None:
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _mix(self, vectors: Tensor, spans: Tensor, covered: Tuple[Tensor, Tensor]) -> Tensor:
+    def _joined(self) -> _Joined:
+        """The joined parameters; in prediction those that were made last, if they are of the same parameters."""
+        weight = self.mix.weight
+        version = (weight.data_ptr(), weight._version)
+        if self._made is not None and self._made[0] == version and not torch.is_grad_enabled():
+            return self._made[2]
+        D = self.settings["width"]
+        mix = weight.permute(2, 0, 1)  # (3, H, D + label size)
+        labels = None if self.labels is None else linear(self.labels.weight, mix[..., D:].flatten(0, 1))
+        ends = torch.cat([self.head.weight, self.tail.weight]), torch.cat([self.head.bias, self.tail.bias])
+        joined = _Joined(mix[..., :D].reshape(-1, D), labels, *ends)
+        if not self.training and not torch.is_grad_enabled():
+            self._made = (version, weight.detach(), joined)  # while they are kept, no others have their address
+        return joined
+
+    def _mix(self, vectors: Tensor, spans: ndarray, covered: places.Covered, joined: _Joined) -> Tensor:
         """The convolution `mix` over the vectors of three tokens and the labels of the spans that cover them. Shape: (T, H).
 
         It is taken as one product, whose three parts are then moved by a token, with a table for the labels, which most tokens do
         not have: half the time of `nn.Conv1d`.
         """
-        T, D = vectors.shape
-        weight = self.mix.weight.permute(2, 0, 1)  # (3, H, D + label size)
-        parts = linear(vectors, weight[..., :D].reshape(-1, D))
-        if self.labels is not None:
-            token, label = _labels_of_tokens(spans, covered, T)
-            parts = parts.index_add(0, token, linear(self.labels.weight, weight[..., D:].flatten(0, 1))[label])
-        before, here, behind = parts.view(T, 3, -1).unbind(1)
+        parts = linear(vectors, joined.mix)
+        if joined.labels is not None:
+            token, label = (_on(parts, array) for array in covered.labels(spans, len(vectors)))
+            parts = parts.index_add(0, token, joined.labels.index_select(0, label))
+        before, here, behind = parts.view(len(vectors), 3, len(self.mix.bias)).unbind(1)
         tokens = here + self.mix.bias
         tokens[1:] += before[:-1]
         tokens[:-1] += behind[1:]
         return tokens
 
-    def _span_parts(self, vectors: Tensor, tokens: Tensor, spans: Tensor, covered: Tuple[Tensor, Tensor]) -> Tensor:
+    def _span_parts(self, vectors: Tensor, tokens: Tensor, spans: ndarray, covered: places.Covered) -> Tensor:
         """Borders, mean content, label and width of each span. Shape: (S, 2D + H + ...)."""
-        token, owner = covered
-        sizes = spans[:, 1] - spans[:, 0]
-        content = tokens.new_zeros(len(spans), tokens.shape[1]).index_add(0, owner, tokens[token]) / sizes[:, None]
-        width = self.widths(torch.bucketize(sizes, _borders(WIDTH_BORDERS, spans.device)))
-        parts = [vectors[spans[:, 0]], vectors[spans[:, 1] - 1], content, width]
+        borders = vectors.index_select(0, _on(vectors, (spans[:, :2] - (0, 1)).ravel())).view(len(spans), 2 * vectors.shape[1])
+        content = functional.embedding_bag(_on(tokens, covered.token), tokens, _on(tokens, covered.begin), mode="mean")
+        parts = [borders, content, self.widths(_on(tokens, places.width_buckets(spans)))]
         if self.labels is not None:
-            parts.append(self.labels(spans[:, 2]))
+            parts.append(self.labels(_on(tokens, spans[:, 2])))
         return torch.cat(parts, dim=1)
 
-    def _context(self, tokens: Tensor, spans: Tensor, pairs: Tensor, bounds: Tensor) -> List[Tensor]:
-        """Maxima over the tokens between the two spans, before the first and behind the second. Shape of each: (P, H)."""
-        head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
-        limits = bounds[pairs[:, 0]]
-        first, last = torch.minimum(head[:, 0], tail[:, 0]), torch.maximum(head[:, 1], tail[:, 1])
-        inner = torch.minimum(head[:, 1], tail[:, 1])
-        outer = torch.maximum(head[:, 0], tail[:, 0])
-        size = self.context_size
-        ranges = (
-            (inner, torch.maximum(outer, inner)),
-            (torch.maximum(first - size, limits[:, 0]), first),
-            (last, torch.minimum(last + size, limits[:, 1])),
-        )
-        start, end = (torch.cat(ends) for ends in zip(*ranges))
-        longest = int((end - start).max()) if len(pairs) else 0
-        empty = self.empty.repeat_interleave(len(pairs), dim=0)
-        return list(range_max(maxima(tokens, longest), start, end, empty).tensor_split(3))
-
-    def _distance(self, spans: Tensor, pairs: Tensor) -> Tensor:
-        head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
-        gap = torch.maximum(tail[:, 0] - head[:, 1], head[:, 0] - tail[:, 1])
-        order = torch.where(gap < 0, 2, (head[:, 0] > tail[:, 0]).long())  # overlapping, or which comes first
-        bucket = torch.bucketize(gap.clamp_min(0), _borders(GAP_BORDERS, gap.device))
-        between = ((pairs[:, 0] - pairs[:, 1]).abs() - 1).clamp(0, MOST_BETWEEN)
-        return self.gaps(bucket + order * (len(GAP_BORDERS) + 1)) + self.between(between)
+    def _context(self, tokens: Tensor, start: ndarray, end: ndarray) -> Tensor:
+        """Maxima over the tokens between the two spans, before the first and behind the second. Shape: (P, 3H)."""
+        return range_max(tokens, start, end, self.empty).flatten(1)
 
 
 def _apply(layer: nn.Linear, values: Tensor) -> Tensor:
     return linear(values, layer.weight, layer.bias)
 
 
-def _tokens_of(spans: Tensor) -> Tuple[Tensor, Tensor]:
-    """The tokens of all spans. RETURNS: Token and owner (index of the span), both of shape (sum of sizes,)."""
-    sizes = spans[:, 1] - spans[:, 0]
-    owner = torch.repeat_interleave(torch.arange(len(spans), device=spans.device), sizes)
-    offset = torch.arange(len(owner), device=spans.device) - (torch.cumsum(sizes, 0) - sizes)[owner]
-    return spans[owner, 0] + offset, owner
+def _on(like: Tensor, array: ndarray) -> Tensor:
+    """An array of whole numbers, where another tensor is."""
+    return torch.from_numpy(numpy.ascontiguousarray(array)).to(like.device)
 
 
-def _labels_of_tokens(spans: Tensor, covered: Tuple[Tensor, Tensor], tokens: int) -> Tuple[Tensor, Tensor]:
-    """The label of the span that covers a token; of several, the one that starts last. RETURNS: Tokens that one covers, labels.
-
-    covered (Tuple[Tensor, Tensor]): As `_tokens_of` gives it.
-    tokens (int): How many tokens there are.
-    """
-    token, owner = covered
-    cover = torch.full((tokens,), -1, dtype=torch.long, device=spans.device).scatter_reduce(0, token, owner, "amax")
-    named = torch.nonzero(cover >= 0)[:, 0]
-    return named, spans[cover[named], 2]
-
-
-@lru_cache(maxsize=32)
-def _borders(borders: Tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor(borders, device=device)
-
-
-def maxima(values: Tensor, longest: int) -> List[Tensor]:
-    """The maxima of all windows whose length is a power of two, up to the longest range that will be asked for.
+def maxima(values: Tensor, levels: int) -> List[Tensor]:
+    """The maxima of all windows whose length is a power of two.
 
     values (Tensor): Shape (T, H).
-    longest (int): Length of the longest range.
+    levels (int): How many powers of two; at least one.
     RETURNS (List[Tensor]): Item k has the maxima of windows of 2**k rows. Shape of each: (T - 2**k + 1, H).
     """
     table = [values]
-    while 2 ** len(table) <= longest:
+    while len(table) < levels:
         half = 2 ** (len(table) - 1)
         table.append(torch.maximum(table[-1][:-half], table[-1][half:]))
     return table
 
 
-def range_max(table: List[Tensor], start: Tensor, end: Tensor, empty: Tensor) -> Tensor:
-    """The maximum over rows start to end, from two overlapping windows.
+def range_max(values: Tensor, start: ndarray, end: ndarray, empty: Tensor) -> Tensor:
+    """The maxima over ranges of rows, each from two windows that overlap.
 
-    table (List[Tensor]): As `maxima` returned it.
-    start, end (Tensor): Shape (P,), end exclusive.
-    empty (Tensor): What an empty range has. Shape: (H,) or (P, H).
-    RETURNS (Tensor): Shape (P, H).
+    values (Tensor): Shape (T, H).
+    start, end (ndarray): End exclusive. Shape: (P, R).
+    empty (Tensor): What a range without rows has. Shape: (R, H).
+    RETURNS (Tensor): Shape (P, R, H).
     """
-    device, sizes = start.device, end - start
-    powers = _borders(tuple(2**k for k in range(len(table))), device)
-    level = (torch.bucketize(sizes, powers, right=True) - 1).clamp_min(0)
-    sized = [len(windows) for windows in table]
-    heights, starts = torch.tensor([sized, [0, *itertools.accumulate(sized[:-1])]], device=device)
-    first = starts[level]
-    flat = torch.cat(table)
-    if not len(flat):
-        return empty.expand(len(start), -1)
-    last = heights[level] - 1  # an empty range is read from anywhere
-    places = [first + torch.minimum(row, last) for row in (start, (end - powers[level]).clamp_min(0))]
-    found = torch.maximum(*(flat.index_select(0, place) for place in places))
-    return torch.where((sizes > 0)[:, None], found, empty)
-
-
-def _chunks(spans: Tensor, pairs: Tensor) -> List[Tensor]:
-    """Divide pairs into groups of bounded size that begin in one stretch of the text. RETURNS: Indices of pairs, each once."""
-    blocks = torch.div(spans[pairs].amin(dim=1)[:, 0], CHUNK_TOKENS, rounding_mode="floor")
-    blocks, order = torch.sort(blocks, stable=True)
-    cuts = torch.nonzero(blocks[1:] != blocks[:-1])[:, 0] + 1
-    parts = torch.tensor_split(order, cuts.cpu())
-    return [piece for part in parts for piece in torch.split(part, CHUNK_PAIRS)]
+    counts = places.window_counts(len(values), int((end - start).max(initial=0)))
+    windows = places.range_windows(start, end, counts)
+    flat = torch.cat([*maxima(values, len(counts)), empty])
+    found = flat.index_select(0, _on(flat, numpy.stack(windows).ravel())).view(2, *start.shape, flat.shape[1])
+    return torch.maximum(found[0], found[1])
 
 
 def masked_log_softmax(scores: Tensor, allowed: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
-import torch
 from numpy import ndarray
 from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, xp2torch
@@ -92,7 +91,7 @@ def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Float
         if len(array):  # an empty document may come without width
             flat[offset : offset + len(array)] = array
     inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
-    arguments = ArgsKwargs((inputs, *_rows(batch, offsets, shim.device)), {})
+    arguments = ArgsKwargs((inputs, *_rows(batch, offsets)), {})
     scores, backprop_scores = shim(arguments, is_train)
 
     def backprop(gradient: Floats2d) -> List[Doc]:
@@ -110,7 +109,7 @@ def _offsets(vectors: Sequence[Floats2d]) -> ndarray:
     return numpy.cumsum([0, *(len(array) + 1 for array in vectors)])
 
 
-def _rows(batch: PairBatch, offsets: ndarray, device: torch.device) -> Tuple[torch.Tensor, ...]:
+def _rows(batch: PairBatch, offsets: ndarray) -> Tuple[ndarray, ...]:
     """Spans, pairs and document borders of the whole batch, as rows of what is one long text. As `PairScorer` takes them."""
     sizes, begin, end = [len(rows) for rows in batch.spans], offsets[:-1], offsets[1:] - 1
     spans = numpy.concatenate(batch.spans)
@@ -118,4 +117,4 @@ def _rows(batch: PairBatch, offsets: ndarray, device: torch.device) -> Tuple[tor
     before = numpy.cumsum(sizes) - sizes
     pairs = numpy.concatenate(batch.pairs) + numpy.repeat(before, [len(rows) for rows in batch.pairs])[:, None]
     bounds = numpy.repeat(numpy.stack([begin, end], axis=1), sizes, axis=0)
-    return tuple(torch.from_numpy(x.astype("int64", copy=False)).to(device) for x in (spans, pairs, bounds))
+    return tuple(x.astype("int64", copy=False) for x in (spans, pairs, bounds))

@@ -207,9 +207,10 @@ class PairPipe(ConfiguredPipe):
         ordered = [sorted(set(found)) for found in spans]
         if max(map(len, ordered), default=0) < 2:
             return [(Candidates(found, NO_PAIRS), 0) for found in ordered]
-        rows = self.table.rows(ordered)
+        table = self.table
+        rows = table.rows(ordered)
         pairs = [self._pair_up(*parts) for parts in zip(docs, ordered, rows)]
-        near = self.table.with_label(rows, pairs)
+        near = table.with_label(rows, pairs)
         kept = [closest(*parts, self.cfg["max_pairs"]) for parts in zip(rows, near)]
         return [(Candidates(*parts), len(all_) - len(parts[1])) for parts, all_ in zip(zip(ordered, kept), near)]
 
@@ -220,8 +221,9 @@ class PairPipe(ConfiguredPipe):
 
     def _batch(self, docs: List[Doc], candidates: Sequence[Candidates]) -> Tuple[PairBatch, ndarray]:
         """What the model takes, and the mask of allowed labels of all pairs. Shape: (P, K)."""
-        rows, pairs = self.table.rows([found.spans for found in candidates]), [found.pairs for found in candidates]
-        return PairBatch(docs, rows, pairs), self.table.masks(rows, pairs)
+        table = self.table
+        rows, pairs = table.rows([found.spans for found in candidates]), [found.pairs for found in candidates]
+        return PairBatch(docs, rows, pairs), table.masks(rows, pairs)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[FoundPair]]:
         """Find labelled pairs without changing the documents.

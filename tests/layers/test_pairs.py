@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from spacy_llm_ie.layers import pairs as layer
-from spacy_llm_ie.layers.pairs import (
-    PairScorer,
-    _labels_of_tokens,
-    _tokens_of,
-    maxima,
-    pair_loss,
-    pair_probabilities,
-    range_max,
-)
+from spacy_llm_ie.layers import places
+from spacy_llm_ie.layers.pairs import PairScorer, maxima, pair_loss, pair_probabilities, range_max
 
 WIDTH, OUTPUTS, LABELS, HIDDEN = 3, 4, 2, 5
 FEATURES = {
@@ -66,7 +59,7 @@ def as_batch(documents):
         bounds += [(row, row + len(found))] * len(rows)
         vectors += [found, torch.zeros(1, WIDTH, dtype=torch.float64)]
         row += len(found) + 1
-    tables = [torch.tensor(x, dtype=torch.long).reshape(-1, k) for x, k in ((spans, 3), (pairs, 2), (bounds, 2))]
+    tables = [numpy.array(x, dtype="int64").reshape(-1, k) for x, k in ((spans, 3), (pairs, 2), (bounds, 2))]
     return (torch.cat(vectors), *tables)
 
 
@@ -223,8 +216,8 @@ def test_chunks_do_not_change_the_scores(monkeypatch, pairs_at_once, tokens_at_o
             monkeypatch.setattr(layer, "CHUNK_PAIRS", pairs_at_once)
             monkeypatch.setattr(layer, "CHUNK_TOKENS", tokens_at_once)
             agree(scorer(*batch), expected)
-            shuffled = torch.randperm(len(batch[2]))
-            agree(scorer(*batch[:2], batch[2][shuffled], batch[3]), expected[shuffled])
+            shuffled = numpy.random.default_rng(0).permutation(len(batch[2]))
+            agree(scorer(*batch[:2], batch[2][shuffled], batch[3]), expected[torch.from_numpy(shuffled)])
             monkeypatch.undo()
 
 
@@ -241,12 +234,12 @@ def test_a_chunk_begins_inside_a_long_span_and_behind_short_ones(monkeypatch):
         agree(scorer(*as_batch([document])), expected)
 
 
-def test_all_pairs_of_a_long_text_are_cut_into_few_chunks(monkeypatch):
-    monkeypatch.setattr(layer, "CHUNK_TOKENS", 100)
-    spans = torch.tensor([(start, start + 1, 0) for start in range(0, 400, 10)])
-    pairs = torch.tensor([(i, j) for i in range(40) for j in range(40) if i != j])
-    chunks = layer._chunks(spans, pairs)
-    assert len(chunks) == 4 and sorted(torch.cat(chunks).tolist()) == list(range(len(pairs)))
+def test_all_pairs_of_a_long_text_are_cut_into_few_chunks():
+    spans = numpy.array([(start, start + 1, 0) for start in range(0, 400, 10)])
+    pairs = numpy.array([(i, j) for i in range(40) for j in range(40) if i != j])
+    chunks = places.chunks(spans, pairs, 8192, 100)
+    assert len(chunks) == 4 and sorted(numpy.concatenate(chunks).tolist()) == list(range(len(pairs)))
+    assert [len(part) for part in places.chunks(spans, pairs, 1000, 10**9)] == [1000, 560]
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -290,28 +283,32 @@ def test_dropout_is_on_in_training_only():
 @pytest.mark.parametrize("length", range(0, 12))
 def test_range_max_of_all_ranges(length):
     values = torch.randn(length, 3)
-    nothing = torch.tensor([7.0, 8.0, 9.0])
+    nothing = torch.tensor([[7.0, 8.0, 9.0], [4.0, 5.0, 6.0]])
     ranges = [(i, j) for i in range(length + 1) for j in range(i, length + 1)]
-    start, end = torch.tensor(ranges).T
-    found = range_max(maxima(values, length), start, end, nothing)
-    for (i, j), row in zip(ranges, found):
-        assert torch.equal(row, values[i:j].max(dim=0).values if i < j else nothing)
+    start, end = numpy.array([ranges, ranges[::-1]]).T
+    found = range_max(values, start, end, nothing)
+    for row, both in enumerate(zip(ranges, ranges[::-1])):
+        for column, (i, j) in enumerate(both):
+            expected = values[i:j].max(dim=0).values if i < j else nothing[column]
+            assert torch.equal(found[row, column], expected)
 
 
 def test_maxima_has_the_windows_that_are_asked_for():
     values = torch.randn(9, 2)
-    assert [len(maxima(values, longest)) for longest in range(0, 10)] == [1, 1, 2, 2, 3, 3, 3, 3, 4, 4]
-    for k, windows in enumerate(maxima(values, 9)):
+    counts = [places.window_counts(9, longest) for longest in range(0, 10)]
+    assert [len(found) for found in counts] == [1, 1, 2, 2, 3, 3, 3, 3, 4, 4]
+    assert [len(windows) for windows in maxima(values, 4)] == counts[-1]
+    for k, windows in enumerate(maxima(values, 4)):
         assert torch.equal(windows, torch.stack([values[i : i + 2**k].max(dim=0).values for i in range(10 - 2**k)]))
 
 
 def test_range_max_at_the_borders_of_powers_of_two():
     values = torch.randn(70_000, 1)
     sizes = [2**k + d for k in range(1, 17) for d in (-1, 0, 1) if 2**k + d <= 70_000]
-    start = torch.tensor([(70_000 - size) // 2 for size in sizes])
-    end = start + torch.tensor(sizes)
-    found = range_max(maxima(values, max(sizes)), start, end, torch.zeros(1))
-    assert found[:, 0].tolist() == [float(values[s:e].max()) for s, e in zip(start.tolist(), end.tolist())]
+    start = numpy.array([(70_000 - size) // 2 for size in sizes])[:, None]
+    end = start + numpy.array(sizes)[:, None]
+    found = range_max(values, start, end, torch.zeros(1, 1))
+    assert found[:, 0, 0].tolist() == [float(values[s:e].max()) for (s,), (e,) in zip(start.tolist(), end.tolist())]
 
 
 def random_targets(seed, several, pairs=9, outputs=4):
@@ -385,7 +382,9 @@ def test_probabilities_by_their_formula(several, seed):
 
 
 def test_a_token_has_the_label_of_the_innermost_span_that_starts_last():
-    spans = torch.tensor([(0, 6, 1), (1, 4, 2), (2, 3, 1)])
-    tokens, labels = _labels_of_tokens(spans, _tokens_of(spans), 7)
+    spans = numpy.array([(0, 6, 1), (1, 4, 2), (2, 3, 1)])
+    covered = places.Covered.by(spans)
+    assert covered.token.tolist() == [*range(6), 1, 2, 3, 2] and covered.owner.tolist() == [0] * 6 + [1] * 3 + [2]
+    tokens, labels = covered.labels(spans, 7)
     assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [1, 2, 1, 2, 1, 1]
