@@ -20,6 +20,7 @@ from ..compress.shrink import Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
+from ..processor import bfloat16_is_quick
 from ..tasks import main_scores
 
 NOTHING = Removal()
@@ -128,7 +129,7 @@ def _wanted(backend: str, precision: str, removal: Removal) -> Tuple[str, str]:
 
 
 def list_choices(backend: str, precision: str) -> List[Choice]:
-    """The backends and precisions to try: those that were named, or all that are installed.
+    """The backends and precisions to try: those that were named, or all that are installed; bfloat16 only where it is quick.
 
     RETURNS (List[Choice]): At least one.
     RAISES (ValueError): If no backend has that precision (E520).
@@ -143,6 +144,9 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
     if not found:
         known = ", ".join(f"{name} ({', '.join(runtime.precisions)})" for name, runtime in RUNTIMES.items())
         raise ValueError(Errors.E520.format(backend=backend, precision=precision, known=known))
+    if precision == "auto" and Choice("openvino", "bfloat16") in found and not bfloat16_is_quick():
+        msg.info("This processor is no quicker at bfloat16 than at float32: it is not tried.")
+        found.remove(Choice("openvino", "bfloat16"))
     if backend != "auto":
         RUNTIMES[backend].load_package()
         return found

@@ -242,6 +242,15 @@ def test_nothing_is_overwritten_and_bad_settings_are_named(model, dev, tmp_path)
         command.compress(str(model), tmp_path / "x", tmp_path / "empty.jsonl", backend="onnxruntime", precision="int8")
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_bfloat16_is_tried_where_it_is_quick_and_where_it_is_asked_for(monkeypatch, capsys, quick):
+    monkeypatch.setattr(command, "bfloat16_is_quick", lambda: quick)
+    found = command.list_choices("openvino", "auto")
+    assert [precision for _, precision in found] == ["float32", *["bfloat16"] * quick, "int8"]
+    assert ("no quicker at bfloat16" in capsys.readouterr().out) == (not quick)
+    assert command.list_choices("openvino", "bfloat16") == [("openvino", "bfloat16")]
+
+
 def test_a_pipeline_that_cannot_be_run_is_told(tmp_path):
     with pytest.raises(RuntimeError, match="IE-E533.*nowhere"):
         probe(tmp_path / "nowhere", ["A text."])
