@@ -388,3 +388,42 @@ def test_a_token_has_the_label_of_the_innermost_span_that_starts_last():
     tokens, labels = covered.labels(spans, 7)
     assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [1, 2, 1, 2, 1, 1]
+
+
+def load(scorer, other):
+    scorer.load_state_dict(other.state_dict())
+
+
+def replace_data(scorer, other):
+    for name, parameter in scorer.named_parameters():
+        parameter.data = other.get_parameter(name).data.clone()
+
+
+def learn_in_place(scorer, other):
+    """As thinc's optimizers do, which torch is not told of."""
+    scorer.train()
+    for name, parameter in scorer.named_parameters():
+        parameter.data.numpy()[:] = other.get_parameter(name).data.numpy()
+    scorer.eval()
+
+
+@pytest.mark.parametrize("change", [load, replace_data, learn_in_place])
+def test_what_is_made_of_parameters_is_kept_until_they_change(change):
+    scorer, other, batch = make_scorer(0), make_scorer(1), as_batch(random_documents(0))
+    with torch.no_grad():
+        before, expected = scorer(*batch), other(*batch)
+        made = scorer._made
+        agree(scorer(*batch), before)
+        assert scorer._made is made
+        change(scorer, other)
+        agree(scorer(*batch), expected)
+    assert not torch.allclose(before, expected)
+
+
+def test_nothing_is_kept_that_gradients_come_from():
+    scorer, batch = make_scorer(), as_batch(random_documents(0))
+    with torch.no_grad():
+        scorer(*batch)
+    scorer(*batch).sum().backward()
+    assert scorer.mix.weight.grad.abs().sum() > 0 and scorer.head.bias.grad.abs().sum() > 0
+    assert not any("_made" in name for name in scorer.state_dict())
