@@ -1,9 +1,10 @@
 """Where the time of a pipeline goes: microseconds a word in each component, one after the other, and altogether in `nlp.pipe`.
 
-    python benchmarks/parts.py PIPELINE [MORE ...] [--texts 1200] [--repeats 5]
+    python benchmarks/parts.py PIPELINE [MORE ...] [--texts 1200] [--repeats 5] [--batch 128]
 
-Sentences of assets/newswire in batches of 128 documents. Wall clock and processor time differ where a component uses several
-threads. `nlp.pipe` of a compressed pipeline takes less than its parts, since the encoder runs beside the other components.
+Sentences of assets/newswire in batches of 128 documents; with `--batch 1`, one at a time. Wall clock and processor time differ
+where a component uses several threads. `nlp.pipe`, in batches of its own, takes less than its parts where the pipeline is compressed,
+since the encoder runs beside the other components.
 """
 
 import argparse
@@ -16,8 +17,6 @@ import spacy
 from spacy.util import minibatch
 from speed import load_sentences
 
-BATCH = 128
-
 
 def clock(found, name, function, *args):
     """Call a function, and note the seconds that it took, of the clock and of the processor. RETURNS: What it returns."""
@@ -27,9 +26,9 @@ def clock(found, name, function, *args):
     return result
 
 
-def run_components(nlp, docs, found):
+def run_components(nlp, docs, size, found):
     """Run each component over batches."""
-    for batch in minibatch(docs, BATCH):
+    for batch in minibatch(docs, size):
         batch = list(batch)
         for name, pipe in nlp.pipeline:
             if hasattr(pipe, "predict"):
@@ -39,13 +38,13 @@ def run_components(nlp, docs, found):
                 clock(found, name, lambda pipe=pipe, batch=batch: [pipe(doc) for doc in batch])
 
 
-def measure(nlp, texts, repeats):
+def measure(nlp, texts, repeats, size):
     """RETURNS (Dict[str, Tuple[float, float]]): Microseconds a word by part: wall clock and processor, medians of the repeats."""
     turns = []
     for turn in range(repeats + 1):  # the first turn warms up
         found = defaultdict(list)
         docs = clock(found, "tokenizer", lambda: [nlp.make_doc(text) for text in texts])
-        run_components(nlp, docs, found)
+        run_components(nlp, docs, size, found)
         clock(found, "nlp.pipe", lambda: [None for _ in nlp.pipe(texts)])
         if turn:
             turns.append({name: [sum(column) for column in zip(*pairs)] for name, pairs in found.items()})
@@ -58,11 +57,12 @@ def main():
     parser.add_argument("pipelines", type=Path, nargs="+")
     parser.add_argument("--texts", type=int, default=1200)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=128, help="documents")
     args = parser.parse_args()
     texts = load_sentences(args.texts)
     for path in args.pipelines:
         print(f"\n{path}\n| | wall clock, us a word | processor, us a word |\n| --- | ---: | ---: |")
-        for name, (wall, used) in measure(spacy.load(path), texts, args.repeats).items():
+        for name, (wall, used) in measure(spacy.load(path), texts, args.repeats, args.batch).items():
             print(f"| {name} | {wall:.1f} | {used:.1f} |", flush=True)
 
 

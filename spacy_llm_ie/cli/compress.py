@@ -144,16 +144,16 @@ def list_choices(backend: str, precision: str) -> List[Choice]:
     if not found:
         known = ", ".join(f"{name} ({', '.join(runtime.precisions)})" for name, runtime in RUNTIMES.items())
         raise ValueError(Errors.E520.format(backend=backend, precision=precision, known=known))
-    if precision == "auto" and Choice("openvino", "bfloat16") in found and not bfloat16_is_quick():
-        msg.info("This processor is no quicker at bfloat16 than at float32: it is not tried.")
-        found.remove(Choice("openvino", "bfloat16"))
     if backend != "auto":
         RUNTIMES[backend].load_package()
-        return found
     installed = [choice for choice in found if RUNTIMES[choice.backend].is_installed()]
     if not installed:
         raise ImportError(Errors.E522)
-    return installed
+    quick = [choice for choice in installed if choice.precision != "bfloat16" or bfloat16_is_quick()]
+    if precision != "auto" or quick == installed:
+        return installed
+    msg.info("This processor is no quicker at bfloat16 than at float32: it is not tried.")
+    return quick
 
 
 def _make_all(

@@ -7,7 +7,7 @@ cover it, spans are their borders and their content, and the words before, betwe
 2015, section 3.4), over a table of maxima of all powers of two, so that a pair costs two look-ups a piece whatever lies between.
 """
 
-from typing import Any, List, NamedTuple, Optional
+from typing import List
 
 import numpy
 import torch
@@ -22,21 +22,6 @@ from .products import linear
 # Pairs scored at once without gradients, and the tokens that they may stretch over.
 CHUNK_PAIRS = 8192
 CHUNK_TOKENS = 16384
-
-
-class _Joined(NamedTuple):
-    """Parameters as they are multiplied: what is made of others need not be made for each batch.
-
-    mix (Tensor): The part of the convolution `mix` that sees token vectors: of the token before, itself, the one
-        behind. Shape: (3H, D).
-    labels (Optional[Tensor]): What the other part says of each label. Shape: (L + 1, 3H).
-    ends, ends_bias (Tensor): `head` and `tail`. Shapes: (2H, H), (2H,).
-    """
-
-    mix: Tensor
-    labels: Optional[Tensor]
-    ends: Tensor
-    ends_bias: Tensor
 
 
 class PairScorer(nn.Module):
@@ -68,7 +53,6 @@ class PairScorer(nn.Module):
         self.settings = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         H = hidden_size
         self.context_size, self.dropout = context_size, 0.0
-        self._made: Any = None
         self.labels = nn.Embedding(span_labels + 1, label_size) if label_size else None
         self.mix = nn.Conv1d(width + label_size, H, kernel_size=3, padding=1)
         self.widths = nn.Embedding(len(WIDTH_BORDERS) + 1, 16)
@@ -101,11 +85,6 @@ class PairScorer(nn.Module):
         scores = torch.cat([self._score_chunk(vectors, spans, pairs[rows], bounds) for rows in chunks])
         return scores[_on(scores, numpy.argsort(numpy.concatenate(chunks)))]
 
-    def train(self, mode: bool = True) -> "PairScorer":
-        """As every module; parameters may change from now on, or have done so."""
-        self._made = None
-        return super().train(mode)
-
     def _score_chunk(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs that lie near each other, from the tokens around them only, so that memory stays bounded."""
         margin = self.context_size + 3  # one more than what the convolution of the first pooled token sees
@@ -114,18 +93,18 @@ class PairScorer(nn.Module):
         return self._score(vectors[low:high], near, pairs - first, limits)
 
     def _score(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
-        joined, covered = self._joined(), places.Covered.by(spans)
-        tokens = functional.gelu(self._mix(vectors, spans, covered, joined))
+        covered = places.Covered.by(spans)
+        tokens = functional.gelu(self._mix(vectors, spans, covered))
         tokens = functional.dropout(tokens, self.dropout, self.training)
         contents = functional.gelu(_apply(self.span, self._span_parts(vectors, tokens, spans, covered)))
         contents = functional.dropout(contents, self.dropout, self.training)
-        ends = linear(contents, joined.ends, joined.ends_bias).view(
-            2 * len(spans), len(self.head.bias)
-        )  # head and tail of each span
-        head, tail = ends.index_select(0, _on(ends, (2 * pairs + (0, 1)).T.ravel())).tensor_split(2)
+        head, tail = (
+            _apply(layer, contents).index_select(0, _on(contents, ends)) for layer, ends in zip((self.head, self.tail), pairs.T)
+        )
         parts = [head, tail, head * tail]
         if self.context_size:
-            parts.append(self._context(tokens, *places.context_ranges(spans, pairs, bounds, self.context_size)))
+            ranges = places.context_ranges(spans, pairs, bounds, self.context_size)
+            parts.append(range_max(tokens, *ranges, self.empty).flatten(1))
         if self.gaps is not None:
             gap, between = (_on(tokens, array) for array in places.distances(spans, pairs))
             parts.append(self.gaps(gap) + self.between(between))
@@ -135,31 +114,19 @@ class PairScorer(nn.Module):
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _joined(self) -> _Joined:
-        """The joined parameters; in prediction those that were made last, if they are of the same parameters."""
-        weight = self.mix.weight
-        version = (weight.data_ptr(), weight._version)
-        if self._made is not None and self._made[0] == version and not torch.is_grad_enabled():
-            return self._made[2]
-        D = self.settings["width"]
-        mix = weight.permute(2, 0, 1)  # (3, H, D + label size)
-        labels = None if self.labels is None else linear(self.labels.weight, mix[..., D:].flatten(0, 1))
-        ends = torch.cat([self.head.weight, self.tail.weight]), torch.cat([self.head.bias, self.tail.bias])
-        joined = _Joined(mix[..., :D].reshape(-1, D), labels, *ends)
-        if not self.training and not torch.is_grad_enabled():
-            self._made = (version, weight.detach(), joined)  # while they are kept, no others have their address
-        return joined
-
-    def _mix(self, vectors: Tensor, spans: ndarray, covered: places.Covered, joined: _Joined) -> Tensor:
+    def _mix(self, vectors: Tensor, spans: ndarray, covered: places.Covered) -> Tensor:
         """The convolution `mix` over the vectors of three tokens and the labels of the spans that cover them. Shape: (T, H).
 
         It is taken as one product, whose three parts are then moved by a token, with a table for the labels, which most tokens do
         not have: half the time of `nn.Conv1d`.
         """
-        parts = linear(vectors, joined.mix)
-        if joined.labels is not None:
+        D = vectors.shape[1]
+        weight = self.mix.weight.permute(2, 0, 1)  # (3, H, D + label size)
+        parts = linear(vectors, weight[..., :D].reshape(-1, D))
+        if self.labels is not None:
             token, label = (_on(parts, array) for array in covered.labels(spans, len(vectors)))
-            parts = parts.index_add(0, token, joined.labels.index_select(0, label))
+            table = linear(self.labels.weight, weight[..., D:].flatten(0, 1))
+            parts = parts.index_add(0, token, table.index_select(0, label))
         before, here, behind = parts.view(len(vectors), 3, len(self.mix.bias)).unbind(1)
         tokens = here + self.mix.bias
         tokens[1:] += before[:-1]
@@ -174,10 +141,6 @@ class PairScorer(nn.Module):
         if self.labels is not None:
             parts.append(self.labels(_on(tokens, spans[:, 2])))
         return torch.cat(parts, dim=1)
-
-    def _context(self, tokens: Tensor, start: ndarray, end: ndarray) -> Tensor:
-        """Maxima over the tokens between the two spans, before the first and behind the second. Shape: (P, 3H)."""
-        return range_max(tokens, start, end, self.empty).flatten(1)
 
 
 def _apply(layer: nn.Linear, values: Tensor) -> Tensor:

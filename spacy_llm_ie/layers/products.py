@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..processor import TRIAL_ROWS, TRIAL_WIDTH, is_quicker
+from ..processor import is_quicker, trial_matrices
 
 # Products of fewer multiplications take longer to begin with it.
 FEW = 2**19
@@ -40,9 +40,9 @@ def quick_one_dnn() -> Optional[Callable[..., Tensor]]:
     found = find_one_dnn()
     if found is None:
         return None
-    values, weight = torch.ones(TRIAL_ROWS, TRIAL_WIDTH), torch.ones(TRIAL_WIDTH, TRIAL_WIDTH)
-    trial = is_quicker(lambda: found(values, weight, None, "none", [], ""), lambda: functional.linear(values, weight), QUICKER)
-    return found if trial else None
+    matrices = trial_matrices()
+    quicker = is_quicker(lambda: found(*matrices, None, "none", [], ""), lambda: functional.linear(*matrices), QUICKER)
+    return found if quicker else None
 
 
 def linear(values: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
