@@ -2,6 +2,7 @@
 
 from typing import List, Optional, TypeVar
 
+import numpy
 import torch
 from numpy import ndarray
 from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
@@ -10,7 +11,7 @@ from thinc.api import Model, NumpyOps
 from thinc.types import Floats2d
 
 from .layers.products import linear
-from .processor import one_thread
+from .processor import ALONE_IN_NUMPY, one_thread
 from .rows import embed_each_once
 
 # Products of fewer multiplications are not shared out to threads: the encoder, or other programs, have better use for them.
@@ -30,9 +31,11 @@ class TorchProducts(NumpyOps):
         out (Optional[ndarray]): Where the result goes. Shape: (A, C).
         RETURNS (ndarray): Shape (A, C).
         """
-        left, right = torch.from_numpy(x.T if trans1 else x), torch.from_numpy(y if trans2 else y.T)
-        with torch.no_grad(), one_thread(left.shape[0] * right.numel() < ALONE):
-            result = linear(left, right).numpy()
+        left, right = x.T if trans1 else x, y if trans2 else y.T
+        if len(left) * right.size <= ALONE_IN_NUMPY:
+            return numpy.matmul(left, right.T, out=out)
+        with torch.no_grad(), one_thread(len(left) * right.size < ALONE):
+            result = linear(torch.from_numpy(left), torch.from_numpy(right)).numpy()
         if out is None:
             return result
         out[...] = result

@@ -16,6 +16,9 @@ from . import forks  # noqa: F401  forked processes must not wait for threads
 KEPT_PROGRAMS = {"LRU_CACHE_CAPACITY": "128", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 for _name, _count in KEPT_PROGRAMS.items():
     os.environ.setdefault(_name, _count)
+# Products of matrices of more multiplications OpenBLAS, which numpy takes, shares out to threads, which then turn round for
+# milliseconds waiting for the next one, and take the processor from whoever could use it.
+ALONE_IN_NUMPY = 2**18
 # What ways to multiply are compared by: a few sentences in a small encoder.
 TRIAL_ROWS, TRIAL_WIDTH, TRIAL_RUNS = 128, 384, 8
 # How much quicker than float32 bfloat16, which is less exact, has to be.

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterator, Optional
 
 import safetensors.torch
 import torch
-from thinc.api import ArgsKwargs, Model, PyTorchShim, xp2torch
+from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, xp2torch
 
 from . import forks  # noqa: F401  forked processes must not wait for threads
 from .processor import bfloat16_is_quick
@@ -67,6 +67,15 @@ class ModuleShim(PyTorchShim):
             self._model.float()
             self.is_half = self.is_int8 = False
         return super().begin_update(inputs)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """As thinc's, which writes to the parameters past torch: what the module keeps of them, it forgets when it is trained.
+
+        optimizer (Optimizer): thinc's.
+        """
+        super().finish_update(optimizer)
+        if self._model is not None:
+            self._model.train()
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         """As thinc's, which turns training off and on again for each call, a walk over all parts of the module; here the module

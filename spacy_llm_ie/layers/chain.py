@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Tuple
 import numpy
 from numpy import ndarray
 
+from ..processor import ALONE_IN_NUMPY
+
 NEG_INF = -numpy.inf
-# Products of matrices of more multiplications OpenBLAS shares out to threads, which then turn round for milliseconds waiting for
-# the next one, and take the processor from whoever could use it.
-ALONE = 2**18
-# With so many tags that fewer rows make such a product, threads are worth it, and reading the matrix once for each row is not.
+# With so many tags that fewer rows make a product that numpy shares out to threads, these are worth it, and reading the matrix once
+# for each row is not.
 FEW_ROWS = 16
 TINY = 1e-300
 
@@ -147,7 +147,7 @@ def _scaled_sums(entry: ndarray, weights: ndarray, step: ndarray) -> Tuple[ndarr
     T, _, B, K = weights.shape
     sums, totals = numpy.empty(weights.shape), numpy.empty((T - 1, 2, B, 1))
     sums[0] = entry
-    size = ALONE // K**2 if ALONE // K**2 >= FEW_ROWS else B
+    size = ALONE_IN_NUMPY // K**2 if ALONE_IN_NUMPY // K**2 >= FEW_ROWS else B
     state, raw = numpy.empty((2, 2, B, K))
     parts = [(state[:, i : i + size], raw[:, i : i + size]) for i in range(0, B, size)]
     for before, weight, total, after in zip(sums, weights, totals, sums[1:]):

@@ -17,6 +17,7 @@ from torchcrf import CRF
 from ..errors import Errors
 from . import chain, viterbi
 from .chain import NEG_INF, Messages, Potentials
+from .snapshot import Snapshot
 
 # Up to so many tags, one block of all steps is faster than several small ones, and so it is for more tags in a few sequences.
 DENSE = 24
@@ -64,6 +65,7 @@ class LinearChainCRF(torch.nn.Module):
             if tuple(table.shape) != shape:
                 raise ValueError(Errors.E201.format(name=name, found=tuple(table.shape), expected=shape))
             self.register_buffer(name, table)
+        self._arrays: Tuple[Optional[Snapshot], float, List[ndarray]] = (None, 1.0, [])
 
     @property
     def num_tags(self) -> int:
@@ -89,10 +91,19 @@ class LinearChainCRF(torch.nn.Module):
         temperature (float): Divides all scores: above 1, probabilities become less extreme; the best path stays the best.
         RETURNS (Potentials): On the CPU.
         """
-        arrays = [[part.detach().cpu().numpy() for part in pair] for pair in self._scores_and_legal()]
-        # As `_constrained`, which torch takes several times as long for.
-        start, end, steps = (numpy.where(legal, scores / temperature, NEG_INF) for scores, legal in arrays)
-        return Potentials(emissions / temperature, numpy.asarray(lengths), start, end, steps)
+        snapshot, known_temperature, arrays = self._arrays
+        if snapshot is None or known_temperature != temperature or not snapshot.is_current():
+            snapshot = Snapshot([*self.parameters(), *self.buffers()])
+            parts = [[part.detach().cpu().numpy() for part in pair] for pair in self._scores_and_legal()]
+            # As `_constrained`, which torch takes several times as long for.
+            arrays = [numpy.where(legal, scores / temperature, NEG_INF) for scores, legal in parts]
+            self._arrays = (snapshot, temperature, arrays)
+        return Potentials(emissions / temperature, numpy.asarray(lengths), *arrays)
+
+    def train(self, mode: bool = True) -> "LinearChainCRF":
+        """As of every module. What was kept of the parameters is forgotten."""
+        self._arrays = (None, 1.0, [])
+        return super().train(mode)
 
     def nll(self, emissions: Tensor, lengths: ndarray, allowed: ndarray) -> Tensor:
         """Negative log-likelihood of the paths that the annotation allows: log Z - log Z restricted to them.

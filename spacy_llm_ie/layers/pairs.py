@@ -7,7 +7,7 @@ cover it, spans are their borders and their content, and the words before, betwe
 2015, section 3.4), over a table of maxima of all powers of two, so that a pair costs two look-ups a piece whatever lies between.
 """
 
-from typing import List
+from typing import List, Optional
 
 import numpy
 import torch
@@ -18,10 +18,14 @@ from torch.nn import functional
 from . import places
 from .places import GAP_BORDERS, MOST_BETWEEN, WIDTH_BORDERS
 from .products import linear
+from .ready import ReadyScorer
 
 # Pairs scored at once without gradients, and the tokens that they may stretch over.
 CHUNK_PAIRS = 8192
 CHUNK_TOKENS = 16384
+# As many tokens and pairs at most are scored sooner by numpy's operations than by torch's.
+FEW_TOKENS, FEW_PAIRS = 512, 1024
+CPU = torch.device("cpu")
 
 
 class PairScorer(nn.Module):
@@ -66,6 +70,7 @@ class PairScorer(nn.Module):
         self.bilinear = nn.Parameter(torch.zeros(outputs, H, H)) if biaffine else None
         for table in filter(None, (self.labels, self.widths, self.gaps, self.between)):
             nn.init.normal_(table.weight, std=0.1)
+        self._ready: Optional[ReadyScorer] = None
 
     def forward(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs; with parameters in bfloat16, they are computed in bfloat16.
@@ -77,6 +82,8 @@ class PairScorer(nn.Module):
         bounds (ndarray): First row and end of the document of each span. int64. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
+        if 0 < len(pairs) <= FEW_PAIRS and len(vectors) <= FEW_TOKENS and self._can_be_ready(vectors):
+            return self._get_ready()(vectors, spans, pairs, bounds)
         if self.output.weight.dtype == torch.bfloat16 != vectors.dtype:
             return self(vectors.bfloat16(), spans, pairs, bounds).to(vectors.dtype)
         if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS or not len(pairs):
@@ -84,6 +91,22 @@ class PairScorer(nn.Module):
         chunks = places.chunks(spans, pairs, CHUNK_PAIRS, CHUNK_TOKENS)
         scores = torch.cat([self._score_chunk(vectors, spans, pairs[rows], bounds) for rows in chunks])
         return scores[_on(scores, numpy.argsort(numpy.concatenate(chunks)))]
+
+    def train(self, mode: bool = True) -> "PairScorer":
+        """As of every module. What was made ready of the parameters is forgotten."""
+        self._ready = None
+        return super().train(mode)
+
+    def _can_be_ready(self, vectors: Tensor) -> bool:
+        """Whether this is prediction on a CPU, and not in float64."""
+        weight = self.output.weight
+        known = vectors.dtype == torch.float32 and weight.dtype in (torch.float32, torch.bfloat16)
+        return known and not self.training and not torch.is_grad_enabled() and vectors.device == weight.device == CPU
+
+    def _get_ready(self) -> ReadyScorer:
+        if self._ready is None or not self._ready.is_current():
+            self._ready = ReadyScorer(self)
+        return self._ready
 
     def _score_chunk(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs that lie near each other, from the tokens around them only, so that memory stays bounded."""
@@ -207,12 +230,15 @@ def pair_loss(scores: Tensor, gold: Tensor, allowed: Tensor, several: bool, none
     return (losses * torch.where(target == 0, none_weight, 1.0)).sum() / len(scores)
 
 
-def pair_probabilities(scores: Tensor, allowed: Tensor, several: bool) -> Tensor:
+def pair_probabilities(scores: ndarray, allowed: ndarray, several: bool) -> ndarray:
     """The probability of each label of each pair, 0 where it is not allowed; output 0 is 'no label'. Shape: (P, K)."""
-    if not several:
-        return torch.exp(masked_log_softmax(scores, allowed))
-    found = torch.sigmoid(scores) * allowed
-    return torch.cat([1 - found[:, 1:].amax(dim=1, keepdim=True), found[:, 1:]], dim=1) if len(found) else found
+    if several:
+        found = numpy.exp(-numpy.logaddexp(0, -scores)) * allowed
+        found[:, 0] = 1 - found[:, 1:].max(axis=1, initial=0)
+        return found
+    found = numpy.where(allowed, scores, -numpy.inf)
+    found = numpy.exp(found - found.max(axis=1, keepdims=True))
+    return found / found.sum(axis=1, keepdims=True)
 
 
 def soften(probabilities: Tensor, several: bool, temperature: float) -> Tensor:

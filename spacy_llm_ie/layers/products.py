@@ -9,14 +9,20 @@ import contextlib
 from functools import cache, partial
 from typing import Callable, Iterator, Optional
 
+import numpy
 import torch
+from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from ..processor import is_quicker, trial_matrices
+from ..processor import ALONE_IN_NUMPY, is_quicker, trial_matrices
 
 # Products of fewer multiplications take longer to begin with it.
 FEW = 2**19
+# Products of fewer are numpy's: torch's take longer to begin with, and bfloat16 is not yet worth it.
+FEW_FOR_TORCH = 2**22
+# Columns that numpy multiplies by at once: the matrix is small, and so is the product, which is then left to one thread.
+BLOCK = 32
 # How much quicker than MKL, which needs no programs, it has to be.
 QUICKER = 1.25
 
@@ -98,3 +104,27 @@ def _forward(layer: torch.nn.Linear, values: Tensor) -> Tensor:
 def _dense(matrix: Tensor) -> Tensor:
     """A copy of a slice, which oneDNN takes a thousand times as long for; not of a matrix that is transposed."""
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
+
+
+class Matrix:
+    """A matrix by which rows are multiplied in prediction, laid out for each way to do so: few rows by numpy, many by torch.
+
+    weight (Tensor): On the CPU, float32. Shape: (O, I).
+    half (bool): Many rows are multiplied in bfloat16.
+    """
+
+    def __init__(self, weight: Tensor, half: bool) -> None:
+        self.weight = weight.bfloat16() if half else weight.contiguous()
+        width = min(BLOCK, len(weight))
+        filled = functional.pad(weight, (0, 0, 0, -len(weight) % width))
+        self.blocks = filled.view(-1, width, weight.shape[1]).transpose(1, 2).contiguous().numpy()  # (blocks, I, width)
+
+    def __call__(self, rows: ndarray) -> ndarray:
+        """Multiply. rows (ndarray): float32. Shape: (N, I). RETURNS (ndarray): Shape (N, O)."""
+        if rows.size * len(self.weight) >= FEW_FOR_TORCH:
+            return linear(torch.from_numpy(rows).to(self.weight.dtype), self.weight).float().numpy()
+        found = numpy.empty((len(rows), len(self.blocks), self.blocks.shape[2]), dtype="float32")
+        step = max(ALONE_IN_NUMPY // self.blocks[0].size, 1)
+        for i in range(0, len(rows), step):
+            numpy.matmul(rows[i : i + step], self.blocks, out=found[i : i + step].transpose(1, 0, 2))
+        return found.reshape(len(rows), -1)[:, : len(self.weight)]

@@ -9,8 +9,6 @@ from .chain import NEG_INF, Potentials, real_tokens
 
 # So few sequences of so many tags at most are searched one by one: fewer operations, which cost more than what they compute.
 FEW_SEQUENCES, FEW_TAGS = 2, 64
-# Steps whose predecessors are looked for at once: so many numbers.
-AT_ONCE = 2**18
 
 
 class Block(NamedTuple):
@@ -93,32 +91,34 @@ def viterbi_one_by_one(p: Potentials) -> Tuple[ndarray, ndarray]:
     for row, length in enumerate(p.lengths.tolist()):
         if length:
             one = p._replace(emissions=p.emissions[row : row + 1, :length], lengths=p.lengths[row : row + 1])
-            unit, forbidden = _unit(one, numpy.ones((1, length), dtype=bool), int(K - 1).bit_length())
+            bits = int(K - 1).bit_length()
+            unit, forbidden = _unit(one, numpy.ones((1, length), dtype=bool), bits)
             parts = (one.emissions[0], p.start, p.end, p.transitions)
-            path, score = _best_path(*(numpy.maximum(part * unit, forbidden).astype(numpy.int64) for part in parts))
+            whole = (numpy.maximum(part * unit, forbidden).astype(numpy.int64) << bits for part in parts)
+            path, score = _best_path(*whole, bits)
             tags[row, :length], scores[row] = path, score / unit
     return tags, scores
 
 
-def _best_path(emissions: ndarray, start: ndarray, end: ndarray, steps: ndarray) -> Tuple[List[int], int]:
-    """The best path of one sequence, in whole numbers. RETURNS: Its tags and its score."""
+def _best_path(emissions: ndarray, start: ndarray, end: ndarray, steps: ndarray, bits: int) -> Tuple[List[int], int]:
+    """The best path of one sequence, in whole numbers whose lowest bits are free. RETURNS: Its tags and its score."""
     length, K = emissions.shape
-    history, sums = numpy.empty((length, K), dtype=numpy.int64), numpy.empty((K, K), dtype=numpy.int64)
+    history, sums, state = numpy.empty((length, K), "int64"), numpy.empty((K, K), "int64"), numpy.empty((K, 1), "int64")
+    cleared = ~numpy.int64((1 << bits) - 1)
+    steps = steps | numpy.arange(K)[:, None]  # of equally good ones the last, as in `viterbi`
     numpy.add(start, emissions[0], out=history[0])
     columns = history[:, :, None]
     for emission, best, before in zip(emissions[1:], history[1:], columns):
-        numpy.add(before, steps, out=sums)
+        numpy.bitwise_and(before, cleared, out=state)
+        numpy.add(state, steps, out=sums)
         numpy.maximum.reduce(sums, axis=0, out=best)
         best += emission
-    final = history[-1] + end
+    final = (history[-1] >> bits) + (end >> bits)
     tag = int(final.argmax())
     score, path = int(final[tag]), [tag]
-    size = max(AT_ONCE // K**2, 1)
-    for begin in range((length - 2) // size * size, -1, -size):
-        found = (columns[begin : min(begin + size, length - 1)] + steps)[:, ::-1].argmax(axis=1)
-        for pointers in reversed((K - 1 - found).tolist()):  # of equally good ones the last, as in `viterbi`
-            tag = pointers[tag]
-            path.append(tag)
+    for pointers in reversed((history[1:] & ~cleared).tolist()):
+        tag = pointers[tag]
+        path.append(tag)
     return path[::-1], score
 
 

@@ -260,10 +260,10 @@ class PairPipe(ConfiguredPipe):
         """The probabilities of all pairs of documents that have some. Shape: (P, K)."""
         self.check_upstream(docs)
         batch, allowed = self._batch(docs, candidates)
-        scores = torch.from_numpy(self.model.ops.to_numpy(self.model.predict(batch)))
-        if not torch.isfinite(scores).all():
+        scores = self.model.ops.to_numpy(self.model.predict(batch))
+        if not numpy.isfinite(scores).all():
             raise ValueError(Errors.E210.format(name=self.name))
-        return pair_probabilities(scores, torch.from_numpy(allowed), self.cfg["several"]).numpy()
+        return pair_probabilities(scores, allowed, self.cfg["several"])
 
     def _pick_all(self, docs: Sequence[Doc]) -> List[Candidates]:
         """The candidates of documents, with a warning (W302) that counts what the budget leaves out."""

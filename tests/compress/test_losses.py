@@ -6,8 +6,9 @@ import numpy
 import pytest
 import torch
 
+from spacy_llm_ie.layers import pairs as layer
 from spacy_llm_ie.layers.crf import LinearChainCRF
-from spacy_llm_ie.layers.pairs import pair_distance, pair_probabilities, soften
+from spacy_llm_ie.layers.pairs import pair_distance, soften
 from spacy_llm_ie.schemes import Scheme
 
 LENGTHS = numpy.array([4, 1, 3, 2])
@@ -93,6 +94,10 @@ def test_gradients_of_emissions_and_parameters_are_those_of_finite_differences(t
             assert float(gradient.reshape(-1)[i]) == pytest.approx((values[0] - values[1]) / 2e-5, abs=1e-6)
 
 
+def _probabilities(scores, allowed, several):
+    return torch.from_numpy(layer.pair_probabilities(scores.numpy(), allowed.numpy(), several))
+
+
 def make_pairs():
     torch.manual_seed(0)
     allowed = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 1], [1, 1, 1]], dtype=torch.bool)
@@ -103,22 +108,22 @@ def make_pairs():
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_softened_probabilities_are_those_of_softened_scores(several, temperature):
     scores, _, allowed = make_pairs()
-    found = soften(pair_probabilities(scores, allowed, several), several, temperature)
-    torch.testing.assert_close(found, pair_probabilities(scores / temperature, allowed, several), rtol=1e-9, atol=1e-9)
+    found = soften(_probabilities(scores, allowed, several), several, temperature)
+    torch.testing.assert_close(found, _probabilities(scores / temperature, allowed, several), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_distance_of_pairs_is_the_divergence_and_its_gradient_is_right(several, temperature):
     theirs, ours, allowed = make_pairs()
-    p = pair_probabilities(theirs / temperature, allowed, several)
-    q = pair_probabilities(ours / temperature, allowed, several)
+    p = _probabilities(theirs / temperature, allowed, several)
+    q = _probabilities(ours / temperature, allowed, several)
     if several:
         p, q, mask = p[:, 1:], q[:, 1:], allowed[:, 1:]
         parts = torch.where(mask, p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log(), 0.0)
     else:
         parts = torch.where(allowed, p * (p / q).log(), 0.0)
-    target = pair_probabilities(theirs / temperature, allowed, several)
+    target = _probabilities(theirs / temperature, allowed, several)
     scores = ours.clone().requires_grad_()
     loss = pair_distance(scores, target, allowed, several, temperature)
     assert float(loss.detach()) == pytest.approx(float(parts.sum()) * temperature**2 / 4)

@@ -1,5 +1,6 @@
 """The pair classifier against a slow, obvious twin: loops over documents, tokens, spans and pairs, one number after the other."""
 
+import copy
 import math
 
 import numpy
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from spacy_llm_ie.layers import pairs as layer
-from spacy_llm_ie.layers import places
+from spacy_llm_ie.layers import places, products
 from spacy_llm_ie.layers.pairs import PairScorer, maxima, pair_loss, pair_probabilities, range_max
 
 WIDTH, OUTPUTS, LABELS, HIDDEN = 3, 4, 2, 5
@@ -362,14 +363,14 @@ def test_loss_without_pairs_is_zero_and_can_go_back(several):
     loss = pair_loss(scores, none, none, several, 1.0)
     loss.backward()
     assert loss.item() == 0.0 and scores.grad.shape == (0, 4)
-    assert pair_probabilities(scores, none, several).shape == (0, 4)
+    assert pair_probabilities(scores.detach().numpy(), none.numpy(), several).shape == (0, 4)
 
 
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_probabilities_by_their_formula(several, seed):
     scores, _, allowed = random_targets(seed, several)
-    found = pair_probabilities(torch.tensor(scores), torch.tensor(allowed), several).numpy()
+    found = pair_probabilities(scores, allowed, several)
     for row, possible, probabilities in zip(scores.tolist(), allowed.tolist(), found.tolist()):
         if several:
             expected = [ok / (1 + math.exp(-x)) for x, ok in zip(row, possible)]
@@ -388,3 +389,65 @@ def test_a_token_has_the_label_of_the_innermost_span_that_starts_last():
     tokens, labels = covered.labels(spans, 7)
     assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
     assert labels.tolist() == [1, 2, 1, 2, 1, 1]
+
+
+def make_ready(settings, seed=0):
+    """A scorer in float32, documents for it, and what it says in float64."""
+    scorer, (vectors, *tables) = make_scorer(seed, **settings), as_batch(random_documents(seed))
+    with torch.no_grad():
+        expected = scorer(vectors, *tables).float()
+    return scorer.float(), (vectors.float(), *tables), expected
+
+
+@pytest.mark.parametrize("settings", FEATURES.values(), ids=FEATURES)
+def test_few_pairs_are_scored_alike_by_numpy(settings, monkeypatch):
+    scorer, batch, expected = make_ready(settings)
+    with torch.no_grad():
+        found = scorer(*batch)
+        assert scorer._ready is not None
+        for least, block in ((0, 32), (2**22, 2)):
+            monkeypatch.setattr(products, "FEW_FOR_TORCH", least)
+            monkeypatch.setattr(products, "BLOCK", block)
+            monkeypatch.setattr(products, "ALONE_IN_NUMPY", 5)
+            scorer._ready = None
+            torch.testing.assert_close(scorer(*batch), found, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_few_pairs_are_scored_in_float32_where_many_are_in_bfloat16():
+    scorer, batch, _ = make_ready({})
+    with torch.no_grad():
+        expected = scorer.bfloat16().float()(*batch)
+        found = scorer.bfloat16()(*batch)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_kept_of_parameters_follows_them():
+    scorer, batch, expected = make_ready({})
+    with torch.no_grad():
+        assert torch.allclose(scorer(*batch), expected, atol=1e-3)
+        scorer.output.bias += 1  # written to
+        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+        scorer.output.bias.data = scorer.output.bias.data - 1  # replaced, as for moving averages
+        torch.testing.assert_close(scorer(*batch), expected, rtol=1e-4, atol=1e-3)
+        scorer.output.bias.data.numpy()[:] += 1  # past torch, as optimizers do; the shim then calls this:
+        scorer.train().eval()
+        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+        again = copy.deepcopy(scorer)
+        again.output.bias += 1
+        torch.testing.assert_close(again(*batch), expected + 2, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+
+
+def test_training_and_many_pairs_are_torchs(monkeypatch):
+    scorer, batch, _ = make_ready({})
+    scorer(*batch)  # with gradients
+    scorer.train()(*batch)
+    with torch.no_grad():
+        scorer.train()(*batch)
+        scorer.eval().double()(batch[0].double(), *batch[1:])
+        for name in ("FEW_PAIRS", "FEW_TOKENS"):
+            monkeypatch.setattr(layer, name, 3)
+            scorer.float()(*batch)
+            monkeypatch.undo()
+    assert scorer._ready is None

@@ -8,6 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from thinc.api import Adam
 
 from spacy_llm_ie import Relation
 from spacy_llm_ie.pairs.candidates import Candidates
@@ -283,6 +284,22 @@ def test_learning_from_predictions_that_nobody_makes_is_told(source):
     nlp = make(train_on=source)
     with pytest.warns(UserWarning, match="IE-W303.*annotating_components"):
         nlp.update(make_examples(nlp, TEXTS[:1]))
+
+
+def test_predictions_follow_an_update_that_documents_were_read_in():
+    """Whatever is kept of parameters to predict with: `annotating_components` predict before the optimizer writes to them."""
+    nlp = make()
+    pipe, examples, sgd = nlp.get_pipe("ie_relations"), make_examples(nlp), Adam(0.05)
+    docs = [annotate(nlp.make_doc(text), entities) for text, entities, _ in TEXTS]
+    for _ in range(3):
+        pipe.update(examples)
+        before = [found for _, found in pipe.probabilities(docs)]
+        pipe.finish_update(sgd)
+        after = [found for _, found in pipe.probabilities(docs)]
+        assert abs(numpy.concatenate(after) - numpy.concatenate(before)).max() > 1e-3
+        loaded = pipe_of().from_bytes(pipe.to_bytes())
+        for (_, found), expected in zip(loaded.probabilities(docs), after):
+            numpy.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("source", ["gold", "predicted", "mix"])

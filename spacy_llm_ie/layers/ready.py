@@ -1,0 +1,135 @@
+"""The classifier of pairs, made ready for prediction on a CPU: what `pairs.PairScorer` computes, on plain arrays.
+
+A sentence has few pairs, for which torch's operations take many times as long as what they compute. Here they are numpy's, there
+are fewer of them, and what the parameters alone decide is computed once: the layers of heads and tails with what `joined` makes of
+them, and tables of what each label, width and distance adds.
+"""
+
+from typing import Any, List
+
+import numpy
+import torch
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import functional
+
+from . import places
+from .products import Matrix
+from .snapshot import Snapshot
+
+
+class ReadyScorer:
+    """Scores for pairs of spans, as those of a `PairScorer` in float32 or bfloat16, but for rounding.
+
+    scorer (PairScorer): On the CPU. Its parameters as they are now count.
+    """
+
+    def __init__(self, scorer: Any) -> None:
+        self._made_of = Snapshot(scorer.parameters())
+        self.context_size, self.size = scorer.context_size, len(scorer.joined.bias)
+        self.half = scorer.output.weight.dtype == torch.bfloat16
+        weights = {name: value.float() for name, value in scorer.state_dict().items()}
+        with torch.no_grad():
+            self._take_tokens(weights, scorer.settings["width"])
+            self._take_spans(weights, scorer.settings["width"])
+            self._take_pairs(weights)
+
+    def is_current(self) -> bool:
+        """Whether the parameters are still those that this was made of."""
+        return self._made_of.is_current()
+
+    def _take_tokens(self, weights: Any, width: int) -> None:
+        mix = weights["mix.weight"].permute(2, 0, 1)  # (3, H, D + label size)
+        self.mix, self.mix_bias = self._matrix(mix[..., :width].flatten(0, 1)), weights["mix.bias"].numpy()
+        labels = weights.get("labels.weight")
+        self.token_labels = None if labels is None else (labels @ mix[..., width:].flatten(0, 1).T).numpy()
+
+    def _take_spans(self, weights: Any, width: int) -> None:
+        H, span = self.size, weights["span.weight"]
+        content, widths, labels = span.split([2 * width + H, 16, span.shape[1] - 2 * width - H - 16], dim=1)
+        self.span = self._matrix(content)
+        self.widths = (weights["widths.weight"] @ widths.T + weights["span.bias"]).numpy()
+        self.span_labels = None if self.token_labels is None else (weights["labels.weight"] @ labels.T).numpy()
+
+    def _take_pairs(self, weights: Any) -> None:
+        H = self.size
+        distance = weights["gaps.weight"].shape[1] if "gaps.weight" in weights else 0
+        joined = weights["joined.weight"]
+        *ends, pair, distances = joined.split([H, H, joined.shape[1] - 2 * H - distance, distance], dim=1)
+        matrix, bias = [], []
+        for name, part in zip(("head", "tail"), ends):  # the end itself, and its share of `joined`
+            weight, own = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            matrix += [weight, part @ weight]
+            bias += [own, part @ own]
+        self.ends, self.ends_bias = self._matrix(torch.cat(matrix)), torch.cat(bias).numpy()
+        self.pair = self._matrix(pair)
+        table = weights["joined.bias"][None, None]
+        if distance:
+            table = table + (weights["gaps.weight"] @ distances.T)[:, None] + weights["between.weight"] @ distances.T
+        self.distances = table.numpy()  # by gap and number of spans between
+        self.output, self.output_bias = self._matrix(weights["output.weight"]), weights["output.bias"].numpy()
+        self.empty, self.bilinear = weights["empty"].numpy(), weights.get("bilinear")
+
+    def _matrix(self, weight: Tensor) -> Matrix:
+        return Matrix(weight, self.half)
+
+    def __call__(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
+        """Score pairs. vectors, spans, pairs, bounds: As `PairScorer` takes them. RETURNS (Tensor): Shape (P, K)."""
+        array = vectors.detach().numpy()
+        covered = places.Covered.by(spans)
+        tokens = _gelu(self._mix(array, spans, covered))
+        ends = self.ends(_gelu(self._contents(array, tokens, spans, covered))) + self.ends_bias
+        found = ends.reshape(-1, 2 * self.size)[2 * pairs + (0, 1)]  # (P, 2, 2H)
+        head, tail = found[:, 0, : self.size], found[:, 1, : self.size]
+        parts = [head * tail]
+        if self.context_size:
+            ranges = places.context_ranges(spans, pairs, bounds, self.context_size)
+            parts.append(range_max(tokens, *ranges, self.empty).reshape(len(pairs), -1))
+        whole = self.pair(numpy.concatenate(parts, axis=1))
+        whole += found[:, 0, self.size :]
+        whole += found[:, 1, self.size :]
+        whole += self.distances[0] if len(self.distances) == 1 else self.distances[places.distances(spans, pairs)]
+        scores = torch.from_numpy(self.output(_gelu(whole)) + self.output_bias)
+        if self.bilinear is not None:
+            head, tail = torch.from_numpy(head), torch.from_numpy(tail)
+            scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
+        return scores
+
+    def _mix(self, vectors: ndarray, spans: ndarray, covered: places.Covered) -> ndarray:
+        """The convolution over three tokens and the labels of the spans that cover them. Shape: (T, H)."""
+        parts = self.mix(vectors)
+        if self.token_labels is not None:
+            token, label = covered.labels(spans, len(vectors))
+            parts[token] += self.token_labels[label]
+        H = self.size
+        tokens = parts[:, H : 2 * H] + self.mix_bias
+        tokens[1:] += parts[:-1, :H]
+        tokens[:-1] += parts[1:, 2 * H :]
+        return tokens
+
+    def _contents(self, vectors: ndarray, tokens: ndarray, spans: ndarray, covered: places.Covered) -> ndarray:
+        """What a span is, before the activation. Shape: (S, H)."""
+        borders = vectors[spans[:, :2] - (0, 1)].reshape(len(spans), -1)
+        sums = numpy.add.reduceat(tokens[covered.token], covered.begin, axis=0)
+        content = sums / (spans[:, 1] - spans[:, 0]).astype(sums.dtype)[:, None]
+        contents = self.span(numpy.concatenate([borders, content], axis=1))
+        contents += self.widths[places.width_buckets(spans)]
+        if self.span_labels is not None:
+            contents += self.span_labels[spans[:, 2]]
+        return contents
+
+
+def _gelu(values: ndarray) -> ndarray:
+    return functional.gelu(torch.from_numpy(values)).numpy()
+
+
+def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> ndarray:
+    """As `pairs.range_max`, on arrays. RETURNS (ndarray): Shape (P, R, H)."""
+    counts = places.window_counts(len(values), int((end - start).max(initial=0)))
+    table: List[ndarray] = [values]
+    while len(table) < len(counts):
+        half = 2 ** (len(table) - 1)
+        table.append(numpy.maximum(table[-1][:-half], table[-1][half:]))
+    one, other = places.range_windows(start, end, counts)
+    flat = numpy.concatenate([*table, empty])
+    return numpy.maximum(flat[one], flat[other])
