@@ -1,6 +1,7 @@
 """Arrays of many documents as one, and tokens that are alike computed once."""
 
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Callable, List, Sequence, Tuple, TypeVar
 
 import numpy
@@ -12,8 +13,8 @@ from thinc.types import Floats2d, Ints1d, Ragged
 
 # Leaves of an embedding that treat each token for itself.
 BY_TOKEN = {"ints-getitem", "hashembed", "maxout", "layernorm", "dropout", "linear"}
-# Fewer tokens are embedded sooner than compared.
-FEW_TOKENS = 128
+# With more, what was kept is thrown away: some megabytes.
+MOST_KEPT = 2**14
 ModelT = TypeVar("ModelT", bound=Model)
 
 
@@ -40,7 +41,7 @@ def join_rows(ops: Ops, arrays: Sequence[Floats2d]) -> Floats2d:
 
 
 def embed_each_once(model: ModelT) -> ModelT:
-    """Let spaCy's `MultiHashEmbed`, wherever it is in a model, predict once for tokens of a batch with the same attributes.
+    """Let spaCy's `MultiHashEmbed`, wherever it is in a model, predict once for tokens with the same attributes.
 
     Most words of a text are repeated, and shapes and suffixes more so. Training, static vectors and GPUs stay as they are.
 
@@ -49,7 +50,7 @@ def embed_each_once(model: ModelT) -> ModelT:
     """
     for node in model.walk():
         if _is_embedding(node):
-            node._func = _forward_once
+            node._func = EmbedOnce()
     return model
 
 
@@ -61,16 +62,90 @@ def _is_embedding(node: Model) -> bool:
     return all(part.layers or part.name in BY_TOKEN for part in parts)
 
 
-def _forward_once(node: Model, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], Callable[[Any], Any]]:
-    lengths = [len(doc) for doc in docs]
-    if is_train or not isinstance(node.ops, NumpyOps) or sum(lengths) < FEW_TOKENS:
-        return forward_chain(node, docs, is_train)
-    attributes = numpy.concatenate(node.layers[0].predict(docs))
-    first, place = distinct_rows(attributes)
-    rows = Ragged(attributes[first], numpy.array([len(first)], dtype="int32"))
+class EmbedOnce:
+    """What an embedding calls in the place of its `forward`: it keeps the vectors of tokens that it has seen, some thousands.
+
+    Parameters that are replaced, as in loading and for moving averages, are noticed. Optimizers write into them: an embedding that
+    was ever trained in this process keeps nothing beyond a batch.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._trained = Lock(), False
+        self._forget([])
+
+    def __reduce__(self) -> Any:
+        return (EmbedOnce, ())
+
+    def __call__(self, node: Model, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], Callable[[Any], Any]]:
+        """As `chain` of thinc. node (Model): The embedding. docs (List[Doc]): Any. RETURNS: Vectors, and the backward pass."""
+        self._trained |= is_train
+        lengths = [len(doc) for doc in docs]
+        if is_train or not isinstance(node.ops, NumpyOps) or not any(lengths):
+            return forward_chain(node, docs, is_train)
+        attributes = numpy.concatenate(node.layers[0].predict(docs))
+        if self._trained:
+            first, place = distinct_rows(attributes)
+            vectors = _embed(node, attributes[first])[place]
+        else:
+            vectors = self._look_up(node, attributes)
+        return node.ops.unflatten(vectors, lengths), lambda gradients: docs
+
+    def _look_up(self, node: Model, attributes: ndarray) -> Floats2d:
+        """The vectors of tokens; those not seen before are embedded. Shape: (N, D)."""
+        numbers, parameters = row_numbers(attributes).tolist(), _parameters(node)
+        with self._lock:
+            if len(self._places) > MOST_KEPT or not _same(self._made_of, parameters):
+                self._forget(parameters)
+            new = [i for i, number in enumerate(numbers) if number not in self._places]
+            if new:
+                self._add(node, attributes[new])
+            places = [self._places[number] for number in numbers]
+            if numpy.array_equal(self._attributes[places], attributes):
+                return self._vectors[places]
+        return _embed(node, attributes)  # two rows have one number: one in many billions
+
+    def _forget(self, parameters: List[Any]) -> None:
+        self._made_of, self._places = parameters, {}
+        self._attributes = self._vectors = numpy.zeros((0, 0))
+
+    def _add(self, node: Model, attributes: ndarray) -> None:
+        first, _ = distinct_rows(attributes)
+        vectors, begin = _embed(node, attributes[first]), len(self._places)
+        end = begin + len(first)
+        if end > len(self._vectors):
+            self._attributes, self._vectors = (
+                _longer(*pair, 2 * end) for pair in ((self._attributes, attributes), (self._vectors, vectors))
+            )
+        self._attributes[begin:end], self._vectors[begin:end] = attributes[first], vectors
+        self._places.update(zip(row_numbers(attributes[first]).tolist(), range(begin, end)))
+
+
+def _longer(rows: ndarray, like: ndarray, length: int) -> ndarray:
+    """A copy of an array of rows like others, with room for so many."""
+    result = numpy.empty((length, like.shape[1]), dtype=like.dtype)
+    result[: len(rows)] = rows.reshape(-1, like.shape[1])
+    return result
+
+
+def _embed(node: Model, attributes: ndarray) -> Floats2d:
+    rows = Ragged(attributes, numpy.array([len(attributes)], dtype="int32"))
     for layer in node.layers[2:-1]:
         rows = layer.predict(rows)
-    return node.ops.unflatten(rows.dataXd[place], lengths), lambda gradients: docs
+    return rows.dataXd
+
+
+def _parameters(node: Model) -> List[Any]:
+    parts = [part for layer in node.layers[2:-1] for part in layer.walk()]
+    return [part.get_param(name) for part in parts for name in part.param_names]
+
+
+def _same(some: List[Any], others: List[Any]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others))
+
+
+def row_numbers(rows: ndarray) -> ndarray:
+    """A number for each row, the same for equal rows, and hardly ever for others. Shape: (N,), uint64."""
+    return (rows * _factors(rows.shape[1])).sum(axis=1)
 
 
 def distinct_rows(rows: ndarray) -> Tuple[Ints1d, Ints1d]:
@@ -79,7 +154,7 @@ def distinct_rows(rows: ndarray) -> Tuple[Ints1d, Ints1d]:
     rows (ndarray): Shape: (N, F), uint64.
     RETURNS (Tuple[Ints1d, Ints1d]): Indices of M rows, each different; and for each of the N rows, which one of them it is.
     """
-    _, first, place = numpy.unique((rows * _factors(rows.shape[1])).sum(axis=1), return_index=True, return_inverse=True)
+    _, first, place = numpy.unique(row_numbers(rows), return_index=True, return_inverse=True)
     if not numpy.array_equal(rows[first[place]], rows):  # two rows have one number: one in many billions
         _, first, place = numpy.unique(rows, axis=0, return_index=True, return_inverse=True)
     return first, place.reshape(-1)

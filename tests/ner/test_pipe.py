@@ -268,6 +268,29 @@ def test_averaged_weights_are_used_where_spacy_uses_them():
     numpy.testing.assert_array_equal(crf.transitions.detach(), current)
 
 
+def test_predictions_follow_an_update_that_documents_were_read_in():
+    """Whatever is kept of parameters to predict with: `annotating_components` predict before the optimizer writes to them."""
+    features = {"@architectures": "spacy.MultiHashEmbed.v2", "width": 16, "attrs": ["NORM"], "rows": [50]}
+    model = {"features": {**features, "include_static_vectors": False}}
+    nlp = make(model=model)
+    pipe, examples, sgd = nlp.get_pipe("ie_ner"), make_examples(nlp), Adam(0.05)
+    docs = [nlp.make_doc(text) for text, _ in TEXTS]
+
+    def read(pipe):
+        emissions = pipe.emissions(docs)
+        p = [get_crf(pipe.model).potentials(array[None], numpy.array([len(array)])) for array in emissions]
+        return [numpy.concatenate(emissions), p[0].transitions[numpy.isfinite(p[0].transitions)]]
+
+    for _ in range(3):
+        pipe.update(examples)
+        before = read(pipe)
+        pipe.finish_update(sgd)
+        after = read(pipe)
+        for old, new, loaded in zip(before, after, read(make(model=model).get_pipe("ie_ner").from_bytes(pipe.to_bytes()))):
+            assert abs(new - old).max() > 1e-3
+            numpy.testing.assert_allclose(loaded, new, atol=1e-5)
+
+
 def test_calibration_error_by_its_definition():
     pairs = [(0.95, True), (0.97, False), (0.55, True), (0.51, True), (0.0, False), (1.0, True)]
     table = reliability(pairs)
