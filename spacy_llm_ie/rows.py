@@ -62,6 +62,27 @@ def _is_embedding(node: Model) -> bool:
     return all(part.layers or part.name in BY_TOKEN for part in parts)
 
 
+class GrowingRows:
+    """An array to which rows are added, with room for more, so that adding a few does not copy all of them.
+
+    rows (ndarray): Its rows; behind them may be others that mean nothing.
+    count (int): How many there are.
+    """
+
+    def __init__(self) -> None:
+        self.rows, self.count = numpy.zeros(0), 0
+
+    def append(self, rows: ndarray) -> int:
+        """rows (ndarray): All of one shape and type, in all calls. RETURNS (int): The index of the first of them."""
+        begin, end = self.count, self.count + len(rows)
+        if end > len(self.rows) or not begin:
+            whole = numpy.empty((2 * end, *rows.shape[1:]), dtype=rows.dtype)
+            whole[:begin] = self.rows[:begin].reshape(begin, *rows.shape[1:])
+            self.rows = whole
+        self.rows[begin:end], self.count = rows, end
+        return begin
+
+
 class EmbedOnce:
     """What an embedding calls in the place of its `forward`: it keeps the vectors of tokens that it has seen, some thousands.
 
@@ -100,31 +121,20 @@ class EmbedOnce:
             if new:
                 self._add(node, attributes[new])
             places = [self._places[number] for number in numbers]
-            if numpy.array_equal(self._attributes[places], attributes):
-                return self._vectors[places]
+            if numpy.array_equal(self._attributes.rows[places], attributes):
+                return self._vectors.rows[places]
         return _embed(node, attributes)  # two rows have one number: one in many billions
 
     def _forget(self, parameters: List[Any]) -> None:
         self._made_of, self._places = parameters, {}
-        self._attributes = self._vectors = numpy.zeros((0, 0))
+        self._attributes, self._vectors = GrowingRows(), GrowingRows()
 
     def _add(self, node: Model, attributes: ndarray) -> None:
         first, _ = distinct_rows(attributes)
-        vectors, begin = _embed(node, attributes[first]), len(self._places)
-        end = begin + len(first)
-        if end > len(self._vectors):
-            self._attributes, self._vectors = (
-                _longer(*pair, 2 * end) for pair in ((self._attributes, attributes), (self._vectors, vectors))
-            )
-        self._attributes[begin:end], self._vectors[begin:end] = attributes[first], vectors
-        self._places.update(zip(row_numbers(attributes[first]).tolist(), range(begin, end)))
-
-
-def _longer(rows: ndarray, like: ndarray, length: int) -> ndarray:
-    """A copy of an array of rows like others, with room for so many."""
-    result = numpy.empty((length, like.shape[1]), dtype=like.dtype)
-    result[: len(rows)] = rows.reshape(-1, like.shape[1])
-    return result
+        attributes = attributes[first]
+        begin = self._attributes.append(attributes)
+        self._vectors.append(_embed(node, attributes))
+        self._places.update(zip(row_numbers(attributes).tolist(), range(begin, begin + len(attributes))))
 
 
 def _embed(node: Model, attributes: ndarray) -> Floats2d:

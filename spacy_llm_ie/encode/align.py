@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy
+from numpy import ndarray
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from spacy_alignments import get_alignments
@@ -81,12 +82,23 @@ def split_docs(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
 
 
 def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
-    texts = [doc.text for doc in docs]
+    table = numpy.concatenate([doc.to_array([IDX, LENGTH]) for doc in docs]).astype("int64")
+    return split_texts(tokenizer, [doc.text for doc in docs], table, [len(doc) for doc in docs])
+
+
+def split_texts(tokenizer: Any, texts: Sequence[str], table: ndarray, sizes: Sequence[int]) -> Pieces:
+    """Split texts into word pieces, without special pieces.
+
+    tokenizer (PreTrainedTokenizerBase): A fast one.
+    texts (Sequence[str]): None without tokens.
+    table (ndarray): Where each token begins in its text, and its length, in characters. Shape: (T, 2).
+    sizes (Sequence[int]): Tokens of each text.
+    RETURNS (Pieces): The pieces of all of them, in order.
+    """
     encodings = _encode(tokenizer, texts)
     # One more character between documents keeps them apart.
     bases = numpy.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
-    table = numpy.concatenate([doc.to_array([IDX, LENGTH]) for doc in docs]).astype("int64")
-    starts = table[:, 0] + numpy.repeat(bases, [len(doc) for doc in docs])
+    starts = table[:, 0] + numpy.repeat(bases, sizes)
     counts = [len(encoding) for encoding in encodings]
     ids = numpy.fromiter(chain.from_iterable(e.ids for e in encodings), dtype="int64", count=sum(counts))
     offsets = chain.from_iterable(chain.from_iterable(e.offsets for e in encodings))
@@ -101,13 +113,13 @@ def _split_fast(tokenizer: Any, docs: Sequence[Doc]) -> Pieces:
     return Pieces.from_tokens(ids, first, last, solid, n_tokens=len(starts))
 
 
-def _encode(tokenizer: Any, texts: List[str]) -> List[Any]:
+def _encode(tokenizer: Any, texts: Sequence[str]) -> List[Any]:
     """Split texts with what is inside a fast tokenizer: the same pieces, without packing them into tensors and dictionaries.
 
     RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
     """
     leave_whole(tokenizer)  # somebody may have used the tokenizer for something else
-    return tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
+    return tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
 
 def leave_whole(tokenizer: Any) -> None:

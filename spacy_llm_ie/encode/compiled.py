@@ -7,7 +7,6 @@ components need no change. It is for prediction; what it was made from can be tr
 import os
 import zlib
 from collections import deque
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -26,11 +25,12 @@ from transformers import AutoTokenizer
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
-from .align import align_tokens, lay_out, leave_whole, split_docs
+from .align import align_tokens, lay_out, leave_whole
 from .batches import plan_passes
 from .frame import Frame, PassOfRows, fill_rows, row_lengths
 from .runtimes import RUNTIMES, Runtime
 from .windows import Windows, cut_docs
+from .words import OfTokenizer, WordSplitter
 
 MAX_PIECES = 512
 # A pass costs little to start here, so that rows of nearly the same length can go together, with 5% of padding or less.
@@ -166,7 +166,7 @@ class CompiledTransformer(Model):
         # Not in attrs, which the saved model would override: the config of the one who runs it decides.
         self.get_spans, self.backend, self.precision = get_spans, backend, precision
         self.threads, self.max_pieces, self.pass_threads = threads, max_pieces, pass_threads
-        self._frame: Tuple[Any, Optional[Frame]] = (None, None)
+        self._of_tokenizer = OfTokenizer()
 
     @property
     def tokenizer(self) -> Any:
@@ -176,11 +176,12 @@ class CompiledTransformer(Model):
     @property
     def frame(self) -> Frame:
         """The special pieces of the tokenizer."""
-        tokenizer, frame = self._frame
-        if frame is None or tokenizer is not self.tokenizer:
-            frame = Frame.from_tokenizer(self.tokenizer)
-            self._frame = (self.tokenizer, frame)
-        return frame
+        return self._of_tokenizer.get(self.tokenizer)[0]
+
+    @property
+    def split(self) -> WordSplitter:
+        """What splits documents into word pieces."""
+        return self._of_tokenizer.get(self.tokenizer)[1]
 
     @property
     def runtime(self) -> Runtime:
@@ -212,7 +213,7 @@ def forward(model: CompiledTransformer, docs: Iterable[Doc], is_train: bool) -> 
         return FullTransformerBatch.empty(len(docs)), lambda gradient: docs
     runtime = model.runtime  # first, as OpenVINO forks, and tokenizers that ran before warn of that
     limit = model.shims[0].settings["limit"]
-    windows = cut_docs(partial(split_docs, model.tokenizer), limit, model.frame, model.get_spans, docs)
+    windows = cut_docs(model.split, limit, model.frame, model.get_spans, docs)
     vectors = encode_windows(runtime, model.frame, windows, model.max_pieces)
     return TokenBatch(vectors, [len(doc) for doc in docs]), lambda gradient: docs
 

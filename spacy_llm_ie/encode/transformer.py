@@ -4,7 +4,6 @@ Drop-in for spacy-transformers' own TransformerModel in the `transformer` compon
 `replace_listeners`, serialization and training work as they do there.
 """
 
-from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, NoReturn, Optional, Sequence, Tuple
 
 import srsly
@@ -24,11 +23,11 @@ from transformers import CONFIG_MAPPING, PretrainedConfig
 from ..errors import Errors
 from ..layers.products import quick_layers
 from ..processor import bfloat16_is_quick
-from .align import split_docs
 from .batches import WindowBatch, predict_rows, train_rows
 from .frame import Frame
 from .weights import resolve_weights
 from .windows import longest_text, split_into_windows
+from .words import OfTokenizer, WordSplitter
 
 NO_SETTINGS: Dict[str, Any] = SimpleFrozenDict()
 MAX_PIECES = 4096
@@ -178,7 +177,7 @@ class WindowTransformer(TransformerModel):
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
         # Not in attrs, which the saved model would override: the config of the one who runs it decides.
         self.max_pieces = max_pieces
-        self._frame: Tuple[Any, Optional[Frame]] = (None, None)
+        self._of_tokenizer = OfTokenizer()
 
     @property
     def frame(self) -> Frame:
@@ -186,12 +185,12 @@ class WindowTransformer(TransformerModel):
 
         RETURNS (Frame): Made anew if the tokenizer has been replaced, as it is when a pipeline is loaded.
         """
-        tokenizer, frame = self._frame
-        if frame is None or tokenizer is not self.tokenizer:
-            tokenizer = self.tokenizer
-            frame = Frame.from_tokenizer(tokenizer)
-            self._frame = (tokenizer, frame)
-        return frame
+        return self._of_tokenizer.get(self.tokenizer)[0]
+
+    @property
+    def split(self) -> WordSplitter:
+        """What splits documents into word pieces."""
+        return self._of_tokenizer.get(self.tokenizer)[1]
 
     def copy(self) -> "WindowTransformer":
         """Copy the model with its weights.
@@ -260,8 +259,7 @@ def cut_into_windows(model: WindowTransformer, docs: Sequence[Doc]) -> Tuple[Lis
         pieces of each token, where all rows together are one.
     """
     limit = longest_text(model.tokenizer, model.transformer, model.frame.size)
-    split = partial(split_docs, model.tokenizer)
-    return split_into_windows(split, limit, model.frame, model.attrs["get_spans"], docs)
+    return split_into_windows(model.split, limit, model.frame, model.attrs["get_spans"], docs)
 
 
 def replace_listener_cfg(transformer_cfg: Dict[str, Any], listener_cfg: Dict[str, Any]) -> Dict[str, Any]:

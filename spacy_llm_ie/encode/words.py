@@ -1,0 +1,160 @@
+"""Word pieces of words that were split before: most words of a text are repeated, and looking one up takes a fraction of the time.
+
+That is right for BERT's tokenizers only, which look at nothing beyond a white space or a mark of punctuation.
+"""
+
+from threading import Lock
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy
+from spacy.attrs import ORTH, SPACY
+from spacy.strings import StringStore
+from spacy.tokens import Doc
+from thinc.types import Ints1d
+
+from ..rows import GrowingRows
+from .align import Pieces, split_docs, split_texts
+from .frame import Frame, concat_ranges
+
+# Tokens without anything between them at which BERT would split; there are more in languages that are written so, and then words
+# are not what is repeated.
+MOST_GLUED = 8
+# With more pieces, all that was kept is thrown away: some megabytes.
+MOST_KEPT = 2**17
+# A token by its number in the string store, or several that are written as one word.
+UnitT = Union[int, Tuple[int, ...]]
+
+
+def splits_words_alone(tokenizer: Any) -> bool:
+    """Whether a Hugging Face tokenizer splits a word alone as it does in a text."""
+    if not tokenizer.is_fast:
+        return False
+    backend = tokenizer.backend_tokenizer
+    kinds = [type(part).__name__ for part in (backend.normalizer, backend.pre_tokenizer, backend.model)]
+    added = tokenizer.added_tokens_decoder.values()
+    whole = all(not token.normalized and len(token.content.split()) == 1 for token in added)
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and whole
+
+
+class OfTokenizer:
+    """What is made of a tokenizer once: its frame, and what splits documents. Made anew if another one takes its place."""
+
+    def __init__(self) -> None:
+        self._made: Tuple[Any, Optional[Frame], Optional[WordSplitter]] = (None, None, None)
+
+    def get(self, tokenizer: Any) -> Tuple[Frame, "WordSplitter"]:
+        """tokenizer (PreTrainedTokenizerBase): The one that is used now. RETURNS: Its special pieces, and a splitter."""
+        known, frame, splitter = self._made
+        if frame is None or splitter is None or known is not tokenizer:
+            frame, splitter = Frame.from_tokenizer(tokenizer), WordSplitter(tokenizer)
+            self._made = (tokenizer, frame, splitter)
+        return frame, splitter
+
+
+class WordSplitter:
+    """Splits documents into word pieces as `align.split_docs` does, looking up words that were split before. Threads may share it.
+
+    tokenizer (PreTrainedTokenizerBase): Any; where words cannot be split alone, it is asked each time.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer, self._lock = tokenizer, Lock()
+        self._breaks: Dict[str, bool] = {}
+        self._forget()
+
+    def __reduce__(self) -> Any:
+        return (WordSplitter, (self.tokenizer,))
+
+    def _forget(self) -> None:
+        self._alone = splits_words_alone(self.tokenizer)
+        self._added: List[str] = []
+        if self._alone:
+            self._added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+        self._units: Dict[UnitT, int] = {}
+        # Of each unit: its first piece and first token below, how many it has, and what is at its edges.
+        self._places, self._edges = GrowingRows(), GrowingRows()
+        # Of each piece: its number, first and last token, and whether it is solid. Of each token: its first piece and its end.
+        self._pieces, self._tokens = GrowingRows(), GrowingRows()
+
+    def __call__(self, docs: Sequence[Doc]) -> Pieces:
+        """Split. docs (Sequence[Doc]): At least one, none of them empty. RETURNS (Pieces): The pieces of all of them, in order."""
+        found = None
+        if self._alone and all(doc.vocab is docs[0].vocab for doc in docs):
+            with self._lock:
+                found = self._look_up(docs)
+        return split_docs(self.tokenizer, docs) if found is None else found
+
+    def _look_up(self, docs: Sequence[Doc]) -> Optional[Pieces]:
+        if self._pieces.count > MOST_KEPT or len(self.tokenizer.added_tokens_decoder) != len(self._added):
+            self._forget()
+            if not self._alone:
+                return None
+        table = numpy.concatenate([doc.to_array([ORTH, SPACY]) for doc in docs])
+        keys, strings = table[:, 0].tolist(), docs[0].vocab.strings
+        self._learn([key for key in dict.fromkeys(keys) if key not in self._units], strings)
+        units = numpy.array([self._units[key] for key in keys])
+        begins, ends, opens = self._edges.rows[units].T
+        if opens.any() and any(token in doc.text for doc in docs for token in self._added):
+            return None
+        glued = (table[:-1, 1] == 0) & ~ends[:-1] & ~begins[1:]
+        glued[numpy.cumsum([len(doc) for doc in docs])[:-1] - 1] = False
+        if glued.any():
+            first = numpy.flatnonzero(~numpy.concatenate([[False], glued]))
+            sizes = numpy.diff(first, append=len(keys))
+            if sizes.max() > MOST_GLUED:
+                return None
+            units = self._join(units[first], first, sizes, keys, strings)
+        return self._lay_out(units)
+
+    def _join(self, units: Ints1d, first: Ints1d, sizes: Ints1d, keys: List[int], strings: StringStore) -> Ints1d:
+        """The units of tokens of which some are written as one word. Shape: (words,)."""
+        several = numpy.flatnonzero(sizes > 1)
+        words = [tuple(keys[begin : begin + size]) for begin, size in zip(first[several].tolist(), sizes[several].tolist())]
+        self._learn([word for word in dict.fromkeys(words) if word not in self._units], strings)
+        units[several] = [self._units[word] for word in words]
+        return units
+
+    def _learn(self, new: Sequence[UnitT], strings: StringStore) -> None:
+        """Split units that are not known yet, each once."""
+        if not new:
+            return
+        words = [[strings[key] for key in (unit if isinstance(unit, tuple) else (unit,))] for unit in new]
+        sizes = numpy.array([len(word) for word in words])
+        lengths = numpy.array([len(token) for word in words for token in word])
+        owner = numpy.repeat(numpy.arange(len(words)), sizes)
+        first = numpy.cumsum(sizes) - sizes
+        starts = numpy.cumsum(lengths) - lengths
+        pieces = split_texts(
+            self.tokenizer, ["".join(word) for word in words], numpy.stack([starts - starts[first][owner], lengths], 1), sizes
+        )
+        counts = numpy.bincount(owner[pieces.first], minlength=len(words))
+        before = numpy.cumsum(counts) - counts
+        piece_owner = numpy.repeat(numpy.arange(len(words)), counts)
+        columns = [pieces.ids, pieces.first - first[piece_owner], pieces.last - first[piece_owner], pieces.solid]
+        first_piece = self._pieces.append(numpy.stack(columns, axis=1))
+        ranges = numpy.stack([pieces.token_first, pieces.token_end], axis=1) - before[owner][:, None]
+        first_token = self._tokens.append(ranges)
+        begin = self._places.append(numpy.stack([before + first_piece, counts, first + first_token, sizes], axis=1))
+        self._edges.append(numpy.array([self._edges_of(word) for word in words]))
+        self._units.update(zip(new, range(begin, begin + len(words))))
+
+    def _edges_of(self, tokens: Sequence[str]) -> Tuple[bool, bool, bool]:
+        """Whether the tokenizer splits at the first and at the last character, and whether an added token may begin there."""
+        begin, end = (self._splits_at(char) for char in (tokens[0][:1], tokens[-1][-1:]))
+        return begin, end, any(added[0] in token for added in self._added for token in tokens)
+
+    def _splits_at(self, char: str) -> bool:
+        if char not in self._breaks:
+            backend = self.tokenizer.backend_tokenizer
+            parts = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(f"a{char}a"))
+            self._breaks[char] = len(parts) > 1 and parts[0][0] == parts[-1][0] == "a"
+        return self._breaks[char]
+
+    def _lay_out(self, units: Ints1d) -> Pieces:
+        """The pieces of units, one after the other."""
+        first_piece, counts, first_token, sizes = self._places.rows[units].T
+        ids, first, last, solid = self._pieces.rows[concat_ranges(first_piece, counts)].T
+        tokens = numpy.repeat(numpy.cumsum(sizes) - sizes, counts)
+        ranges = self._tokens.rows[concat_ranges(first_token, sizes)]
+        ranges += numpy.repeat(numpy.cumsum(counts) - counts, sizes)[:, None]
+        return Pieces(ids, first + tokens, last + tokens, solid.astype(bool), *ranges.T)
