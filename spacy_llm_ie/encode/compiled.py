@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 import numpy
 import srsly
+import torch
 from numpy import ndarray
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
@@ -21,10 +22,12 @@ from spacy_transformers.layers.trfs2arrays import forward as pool_pieces
 from thinc.api import Model
 from thinc.shims import Shim
 from thinc.types import Floats2d, Ints1d, Ragged
+from torch.nn import functional
 from transformers import AutoTokenizer
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
+from ..processor import one_thread
 from .align import align_tokens, lay_out, leave_whole
 from .batches import plan_passes
 from .frame import Frame, PassOfRows, fill_rows, row_lengths
@@ -251,16 +254,9 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
     """
     if not len(target):
         return numpy.zeros((len(counts), vectors.shape[1]), dtype="float32")
-    first = numpy.cumsum(counts) - counts
-    means = vectors[target[numpy.minimum(first, len(target) - 1)]]
-    several = numpy.flatnonzero(counts > 1)
-    if len(several):
-        rows = numpy.repeat(first[several] - numpy.cumsum(counts[several]) + counts[several], counts[several])
-        rows = vectors[target[rows + numpy.arange(len(rows))]]
-        starts = numpy.cumsum(counts[several]) - counts[several]
-        means[several] = numpy.add.reduceat(rows, starts, axis=0) / counts[several, None]
-    means[counts == 0] = 0
-    return means
+    first = numpy.cumsum(counts, dtype=target.dtype) - counts.astype(target.dtype)
+    with torch.no_grad(), one_thread():
+        return functional.embedding_bag(*map(torch.from_numpy, (target, vectors, first)), mode="mean").numpy()
 
 
 def build_compiled_transformer_v1(
