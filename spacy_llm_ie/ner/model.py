@@ -79,10 +79,22 @@ def _predict(model: TaggerModelT, docs: List[Doc]) -> List[Floats2d]:
     """What the layers do, over the tokens of all documents at once, and with one copy of their vectors at most."""
     vectors, head = model.layers[0].layers[0], model.layers[0].layers[-1].layers[0]
     parts = vectors.layers if vectors.name == "put_beside" else [vectors]
-    found = [part.predict(docs) for part in parts]
-    flat = [join_rows(model.ops, arrays) for arrays in found]
-    whole = flat[0] if len(flat) == 1 else model.ops.xp.hstack(flat)
-    return model.ops.unflatten(head.predict(whole), [len(doc) for doc in docs])
+    flat = [join_rows(model.ops, part.predict(docs)) for part in parts]
+    if len(head.layers) == 2:  # dropout and the output layer: its scores are a sum over what stands side by side
+        scores = _add_scores(model.get_ref("output_layer"), flat)
+    else:
+        scores = head.predict(flat[0] if len(flat) == 1 else model.ops.xp.hstack(flat))
+    return model.ops.unflatten(scores, [len(doc) for doc in docs]) if len(docs) > 1 else [scores]
+
+
+def _add_scores(output: Model[Floats2d, Floats2d], parts: List[Floats2d]) -> Floats2d:
+    weight, start = output.get_param("W"), 0
+    scores = output.get_param("b")
+    for part in parts:
+        end = start + part.shape[1]
+        scores = output.ops.gemm(part, weight[:, start:end], trans2=True) + scores
+        start = end
+    return scores
 
 
 def _init(model: TaggerModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
