@@ -15,12 +15,12 @@ import numpy
 from numpy import ndarray
 
 from ..processor import ALONE_IN_NUMPY
+from . import loops
 
 NEG_INF = -numpy.inf
 # With so many tags that fewer rows make a product that numpy shares out to threads, these are worth it, and reading the matrix once
 # for each row is not.
 FEW_ROWS = 16
-TINY = 1e-300
 
 
 class Potentials(NamedTuple):
@@ -118,22 +118,36 @@ def scaled_messages(p: Potentials) -> ScaledMessages:
         return ScaledMessages(numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B)), p.lengths, numpy.zeros(B))
     tops = emissions.max(axis=2)
     tops[~numpy.isfinite(tops)] = 0.0
-    places = (numpy.arange(B), _turned(p.lengths, T).T)  # (T, B)
     weights = numpy.exp(emissions - tops[..., None])
-    weights = numpy.stack([weights.transpose(1, 0, 2), weights[places]], axis=1)  # (T, 2, B, K)
-    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)[:, None, :].repeat(B, axis=1)  # (2, B, K)
-    scales = numpy.empty((T, 2, B))
-    scales[0] = entry.max(axis=2, initial=-1e300)
+    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)
     top = _finite_max(p.transitions)
-    step = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
-    sums, totals = _scaled_sums(numpy.exp(entry - scales[0][..., None]), weights, step)
-    numpy.log(totals, out=scales[1:])
-    scales[1:] += top + numpy.stack([tops.T, tops[places]], axis=1)[:-1]
-    scales = numpy.cumsum(scales, axis=0)
+    steps = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
+    loop = loops.for_tags(loops.scaled_sums, K)
+    if loop is None:
+        sums, scales = _sums_and_scales(weights, tops, p.lengths, entry, steps, top)
+    else:
+        sums, scales = numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B))
+        loop(weights, tops, p.lengths.astype("int64"), entry, steps, top, sums, scales)
     rows, last = numpy.arange(B), numpy.maximum(p.lengths - 1, 0)
     found = ScaledMessages(sums, scales, p.lengths, numpy.zeros(B))
     log_z = log_sum(found.before_at(rows, last) + emissions[rows, last] + p.end.astype(numpy.float64))
     return found._replace(log_z=numpy.where(p.lengths > 0, log_z, 0.0))
+
+
+def _sums_and_scales(
+    weights: ndarray, tops: ndarray, lengths: ndarray, entry: ndarray, steps: ndarray, top: float
+) -> Tuple[ndarray, ndarray]:
+    """As `loops.scaled_sums`, by operations on all sequences at once. RETURNS (Tuple[ndarray, ndarray]): Sums and scales."""
+    B, T, _ = weights.shape
+    places = (numpy.arange(B), _turned(lengths, T).T)  # (T, B)
+    entry = entry[:, None, :].repeat(B, axis=1)  # (2, B, K)
+    scales = numpy.empty((T, 2, B))
+    scales[0] = entry.max(axis=2, initial=-1e300)
+    both = numpy.stack([weights.transpose(1, 0, 2), weights[places]], axis=1)  # (T, 2, B, K)
+    sums, totals = _scaled_sums(numpy.exp(entry - scales[0][..., None]), both, steps)
+    numpy.log(totals, out=scales[1:])
+    scales[1:] += top + numpy.stack([tops.T, tops[places]], axis=1)[:-1]
+    return sums, numpy.cumsum(scales, axis=0)
 
 
 def _scaled_sums(entry: ndarray, weights: ndarray, step: ndarray) -> Tuple[ndarray, ndarray]:
@@ -155,7 +169,7 @@ def _scaled_sums(entry: ndarray, weights: ndarray, step: ndarray) -> Tuple[ndarr
         for part, product in parts:
             numpy.matmul(part, step, out=product)
         numpy.add.reduce(raw, axis=2, keepdims=True, out=total)
-        total += TINY  # where no path is legal, which leaves 0 to divide
+        total += loops.TINY  # where no path is legal, which leaves 0 to divide
         numpy.divide(raw, total, out=after)
     return sums, totals[..., 0]
 

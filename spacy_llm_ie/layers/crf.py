@@ -15,7 +15,7 @@ from torch import Tensor
 from torchcrf import CRF
 
 from ..errors import Errors
-from . import chain, viterbi
+from . import chain, loops, viterbi
 from .chain import NEG_INF, Messages, Potentials
 from .snapshot import Snapshot
 
@@ -170,6 +170,9 @@ class LinearChainCRF(torch.nn.Module):
 
     def best_paths(self, p: Potentials) -> Tuple[ndarray, ndarray]:
         """As `viterbi`, from potentials that `messages` has given already."""
+        loop = loops.for_tags(loops.best_paths, self.num_tags)
+        if loop is not None:
+            return viterbi.viterbi_in_loops(p, loop)
         if len(p.lengths) <= viterbi.FEW_SEQUENCES and self.num_tags <= viterbi.FEW_TAGS:
             return viterbi.viterbi_one_by_one(p)
         legal = self.legal.cpu().numpy()

@@ -1,6 +1,6 @@
 """Maxima over the paths of a linear chain, on plain arrays: Viterbi, n-best. Notation as in `chain`."""
 
-from typing import List, NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Tuple
 
 import numpy
 from numpy import ndarray
@@ -78,6 +78,24 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
     tags = numpy.where(real, trace_back(history.transpose(0, 2, 1), best), -1)
     scores = numpy.where(p.lengths > 0, (final[numpy.arange(B), best] >> bits) / unit, 0.0)
     return tags[back], scores[back]
+
+
+def viterbi_in_loops(p: Potentials, loop: Callable) -> Tuple[ndarray, ndarray]:
+    """As `viterbi`, with the same whole numbers, so that equally good paths are told apart alike.
+
+    p (Potentials): The chain.
+    loop (Callable): `loops.best_paths`, compiled.
+    RETURNS (Tuple[ndarray, ndarray]): Tags (B, T), -1 on padding; and scores (B,).
+    """
+    B, T, K = p.emissions.shape
+    tags, scores = numpy.full((B, T), -1), numpy.zeros(B, dtype=numpy.int64)
+    real = real_tokens(p.lengths, T)
+    unit, forbidden = _unit(p, real, int(K - 1).bit_length())
+    emissions = p.emissions if real.all() else numpy.where(real[:, :, None], p.emissions, 0.0)
+    parts = (numpy.maximum(x * unit, forbidden).astype(numpy.int64) for x in (emissions, p.start, p.end, p.transitions))
+    emissions, *others = map(numpy.ascontiguousarray, parts)
+    loop(emissions, p.lengths.astype(numpy.int64), *others, tags, scores)
+    return tags, scores / unit
 
 
 def viterbi_one_by_one(p: Potentials) -> Tuple[ndarray, ndarray]:

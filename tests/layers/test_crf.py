@@ -9,9 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchcrf import CRF
 
-from spacy_llm_ie.layers import chain, spans, viterbi
+from spacy_llm_ie.layers import chain, loops, spans, viterbi
 from spacy_llm_ie.layers.crf import LinearChainCRF, blocks_of
 from spacy_llm_ie.schemes import SCHEMES, Scheme
+
+
+@pytest.fixture(params=["numpy", "numba"], autouse=True)
+def loops_by(request, monkeypatch):
+    """Everything here holds with numba and without."""
+    if request.param == "numpy":
+        monkeypatch.setattr(loops, "compiled", lambda function: None)
+    elif loops.compiled(loops.best_paths) is None:
+        pytest.skip("numba is not installed")
 
 
 def make_crf(scheme=None, num_tags=None, seed=0):
