@@ -157,7 +157,8 @@ class ConfiguredPipe(TrainablePipe):
 
     def check_upstream(self, docs: Iterable[Any]) -> None:
         """A transformer listener answers with zeros if the transformer did not run; that must not pass for an answer."""
-        listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in self.model.walk())
+        below = self.model.get_ref("tok2vec").walk()
+        listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in below)
         if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
             raise ValueError(Errors.E206.format(name=self.name))
 

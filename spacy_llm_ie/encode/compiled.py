@@ -27,6 +27,7 @@ from transformers import AutoTokenizer
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors
+from ..layers import loops
 from ..processor import one_thread
 from .align import align_tokens, lay_out, leave_whole
 from .batches import plan_passes
@@ -39,6 +40,8 @@ MAX_PIECES = 512
 # A pass costs little to start here, so that rows of nearly the same length can go together, with 5% of padding or less.
 FEW_PIECES = 128
 FULL_ENOUGH = 0.93
+# So few are averaged sooner by numpy than by torch.
+FEW_TOKENS = 64
 NO_PIECES = WordpieceBatch.empty()
 # What a forked process has of its parent's runtimes. Their threads are not there, and freeing one would wait for them for ever.
 LEFT_BY_PARENT: List[Runtime] = []
@@ -254,7 +257,15 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
     """
     if not len(target):
         return numpy.zeros((len(counts), vectors.shape[1]), dtype="float32")
+    loop = loops.compiled(loops.mean_rows)
+    if loop is not None:
+        means = numpy.zeros((len(counts), vectors.shape[1]), dtype="float32")
+        loop(vectors, target, counts, means)
+        return means
     first = numpy.cumsum(counts, dtype=target.dtype) - counts.astype(target.dtype)
+    if len(counts) < FEW_TOKENS:
+        sums = numpy.add.reduceat(vectors[target], numpy.minimum(first, len(target) - 1), axis=0)
+        return sums * (counts > 0)[:, None] / numpy.maximum(counts, 1).astype(sums.dtype)[:, None]
     with torch.no_grad(), one_thread():
         return functional.embedding_bag(*map(torch.from_numpy, (target, vectors, first)), mode="mean").numpy()
 

@@ -1,8 +1,8 @@
-"""Loops over the tokens of a chain: plain Python that numba compiles, where it is installed.
+"""Loops over tokens: plain Python that numba compiles, where it is installed.
 
 numpy has no operation for a recursion over tokens: it takes several for each token, and what one of them costs is its overhead.
 Compiled, the best path of a sentence takes five microseconds instead of a hundred, and other threads may run meanwhile. Without
-numba, `viterbi` and `chain` do the same with numpy: the same paths, and the same sums but for rounding.
+numba, its users do the same with numpy or torch: the same paths, and the same sums but for rounding.
 """
 
 import math
@@ -94,7 +94,7 @@ def scaled_sums(
 ) -> None:
     """The sums over all prefixes and over all suffixes, each position's divided by their total; see `chain.ScaledMessages`.
 
-    weights (ndarray): The emissions, divided by the greatest of a token, not as logarithms. float64, as the others. Shape: (B, T, K).
+    weights (ndarray): The emissions, divided by the greatest of a token, not as logarithms. float64, as others. Shape: (B, T, K).
     tops (ndarray): The logarithms of what they were divided by. Shape: (B, T).
     lengths (ndarray): int64. Shape: (B,).
     entry (ndarray): Logarithms of the scores of first tags, and of last ones. Shape: (2, K).
@@ -123,3 +123,39 @@ def scaled_sums(
                 after /= total
                 scale += math.log(total) + top + tops[b, before]
                 scales[t, d, b] = scale
+
+
+def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray, maxima: ndarray) -> None:
+    """The maxima over ranges of rows.
+
+    values (ndarray): float32. Shape: (T, H).
+    start, end (ndarray): End exclusive. int64. Shape: (P, R).
+    empty (ndarray): What a range without rows has. float32. Shape: (R, H).
+    maxima (ndarray): Written. float32. Shape: (P, R, H).
+    """
+    P, R, H = maxima.shape
+    for p in range(P):
+        for r in range(R):
+            found = maxima[p, r]
+            found[:] = values[start[p, r]] if start[p, r] < end[p, r] else empty[r]
+            for row in range(start[p, r] + 1, end[p, r]):
+                for h in range(H):
+                    found[h] = max(found[h], values[row, h])
+
+
+def mean_rows(vectors: ndarray, target: ndarray, counts: ndarray, means: ndarray) -> None:
+    """Average over groups of rows.
+
+    vectors (ndarray): float32. Shape: (P, D).
+    target (ndarray): The rows of the first group, then those of the second, and so on. int32. Shape: (sum of counts,).
+    counts (ndarray): Rows of each group. int32. Shape: (T,).
+    means (ndarray): Written, zeros before; left alone where a group has no rows. float32. Shape: (T, D).
+    """
+    place = 0
+    for t in range(len(counts)):
+        mean = means[t]
+        for _ in range(counts[t]):
+            mean += vectors[target[place]]
+            place += 1
+        if counts[t] > 1:
+            mean /= counts[t]

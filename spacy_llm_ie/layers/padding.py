@@ -13,6 +13,9 @@ def buckets(lengths: Sequence[int], max_cells: int) -> Iterator[ndarray]:
     max_cells (int): Greatest number of padded positions in a group; one that is longer stands alone.
     YIELDS (ndarray): Indices into `lengths`, longest first; each index once; empty sequences are left out.
     """
+    if len(lengths) == 1 and lengths[0]:
+        yield numpy.array([0])
+        return
     order = numpy.argsort(-numpy.asarray(lengths, dtype=int), kind="stable")
     group: List[int] = []
     for index in order:
@@ -32,6 +35,8 @@ def buckets(lengths: Sequence[int], max_cells: int) -> Iterator[ndarray]:
 def pad(arrays: Sequence[ndarray], fill: float = 0.0) -> Tuple[ndarray, ndarray]:
     """Stack arrays of shape (length, K). RETURNS: The batch (B, T, K), padded on the right with `fill`, and lengths (B,)."""
     lengths = numpy.array([len(array) for array in arrays], dtype=int)
+    if len(arrays) == 1:
+        return arrays[0][None], lengths
     batch = numpy.full((len(arrays), lengths.max(initial=0), arrays[0].shape[1]), fill, dtype=arrays[0].dtype)
     for row, array in zip(batch, arrays):
         row[: len(array)] = array

@@ -13,9 +13,12 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from . import places
+from . import loops, places
 from .products import Matrix
 from .snapshot import Snapshot
+
+# With more rows in all ranges together, a table of maxima is quicker.
+MOST_ROWS = 8192
 
 
 class ReadyScorer:
@@ -125,6 +128,11 @@ def _gelu(values: ndarray) -> ndarray:
 
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> ndarray:
     """As `pairs.range_max`, on arrays. RETURNS (ndarray): Shape (P, R, H)."""
+    loop = loops.compiled(loops.range_max)
+    if loop is not None and (end - start).sum() < MOST_ROWS:
+        maxima = numpy.empty((*start.shape, values.shape[1]), dtype=values.dtype)
+        loop(values, start, end, empty, maxima)
+        return maxima
     counts = places.window_counts(len(values), int((end - start).max(initial=0)))
     table: List[ndarray] = [values]
     while len(table) < len(counts):

@@ -145,8 +145,9 @@ def _best_path(
         return
     rows = numpy.arange(len(p.lengths))
     if messages is None:
-        rows, found[:, 0] = numpy.unique(found[:, 0], return_inverse=True)
-        p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
+        if len(rows) > 1:
+            rows, found[:, 0] = numpy.unique(found[:, 0], return_inverse=True)
+            p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
         messages = scaled_messages(p)
     scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
     for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):

