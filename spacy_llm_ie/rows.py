@@ -92,7 +92,7 @@ class EmbedOnce:
 
     def __init__(self) -> None:
         self._lock, self._trained = Lock(), False
-        self._forget([])
+        self.forget()
 
     def __reduce__(self) -> Any:
         return (EmbedOnce, ())
@@ -116,7 +116,7 @@ class EmbedOnce:
         numbers, parameters = row_numbers(attributes).tolist(), _parameters(node)
         with self._lock:
             if len(self._places) > MOST_KEPT or not _same(self._made_of, parameters):
-                self._forget(parameters)
+                self.forget(parameters)
             new = [i for i, number in enumerate(numbers) if number not in self._places]
             if new:
                 self._add(node, attributes[new])
@@ -125,7 +125,8 @@ class EmbedOnce:
                 return self._vectors.rows[places]
         return _embed(node, attributes)  # two rows have one number: one in many billions
 
-    def _forget(self, parameters: List[Any]) -> None:
+    def forget(self, parameters: Sequence[Any] = ()) -> None:
+        """Forget all tokens. parameters (Sequence[Any]): Those that the next ones are embedded with."""
         self._made_of, self._places = parameters, {}
         self._attributes, self._vectors = GrowingRows(), GrowingRows()
 
@@ -149,7 +150,7 @@ def _parameters(node: Model) -> List[Any]:
     return [part.get_param(name) for part in parts for name in part.param_names]
 
 
-def _same(some: List[Any], others: List[Any]) -> bool:
+def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(some) == len(others) and all(one is other for one, other in zip(some, others))
 
 

@@ -60,12 +60,13 @@ class WordSplitter:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer, self._lock = tokenizer, Lock()
         self._breaks: Dict[str, bool] = {}
-        self._forget()
+        self.forget()
 
     def __reduce__(self) -> Any:
         return (WordSplitter, (self.tokenizer,))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget all words, as if none had been split."""
         self._alone = splits_words_alone(self.tokenizer)
         self._added: List[str] = []
         if self._alone:
@@ -86,7 +87,7 @@ class WordSplitter:
 
     def _look_up(self, docs: Sequence[Doc]) -> Optional[Pieces]:
         if self._pieces.count > MOST_KEPT or len(self.tokenizer.added_tokens_decoder) != len(self._added):
-            self._forget()
+            self.forget()
             if not self._alone:
                 return None
         table = numpy.concatenate([doc.to_array([ORTH, SPACY]) for doc in docs])
