@@ -125,6 +125,57 @@ def scaled_sums(
                 scales[t, d, b] = scale
 
 
+def span_scores(
+    emissions: ndarray,
+    lengths: ndarray,
+    ends: ndarray,
+    transitions: ndarray,
+    closing: ndarray,
+    spelling: ndarray,
+    spans: ndarray,
+    sums: ndarray,
+    scales: ndarray,
+    scores: ndarray,
+) -> None:
+    """The logarithm of the sum over all paths that have a span, for each span.
+
+    emissions (ndarray): float64, as all scores. Shape: (B, T, K).
+    lengths (ndarray): int64, as all others. Shape: (B,).
+    ends (ndarray): The scores of last tags; -inf for one that ends no span. Shape: (K,).
+    transitions, closing (ndarray): The scores of steps; and again, -inf for those that do not end a span. Shape of each: (K, K).
+    spelling (ndarray): The tags of each label: of a single token, the first one, those inside, the last one. Shape: (L, 4).
+    spans (ndarray): Sequence, start, end (exclusive) and label of each. Shape: (N, 4).
+    sums, scales (ndarray): As `scaled_sums` writes them.
+    scores (ndarray): Written. Shape: (N,).
+    """
+    K = len(ends)
+    leaving = numpy.zeros(K)
+    for n in range(len(spans)):
+        b, start, end, label = spans[n]
+        total, before = scales[start, 0, b], 0
+        for t in range(start, end):
+            if t == start:
+                tag = spelling[label, 0 if end == start + 1 else 1]
+                total += math.log(sums[start, 0, b, tag]) if sums[start, 0, b, tag] > 0 else -math.inf
+            else:
+                tag = spelling[label, 3 if t == end - 1 else 2]
+                total += transitions[before, tag]
+            total += emissions[b, t, tag]
+            before = tag
+        if end == lengths[b]:
+            scores[n] = total + ends[before]
+            continue
+        behind = lengths[b] - 1 - end
+        for k in range(K):
+            rest = sums[behind, 1, b, k]
+            leaving[k] = closing[before, k] + emissions[b, end, k] + (math.log(rest) if rest > 0 else -math.inf)
+        top = leaving.max()
+        share = 0.0
+        for k in range(K if top > -math.inf else 0):
+            share += math.exp(leaving[k] - top)
+        scores[n] = total + top + scales[behind, 1, b] + (math.log(share) if share > 0 else 0.0)
+
+
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray, maxima: ndarray) -> None:
     """The maxima over ranges of rows.
 

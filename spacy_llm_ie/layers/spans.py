@@ -4,12 +4,13 @@ The probability of a span is exp(log Z with the span's tags clamped - log Z). Th
 the messages, so that any number of spans costs one gather each, not one pass each.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy
 from numpy import ndarray
 
 from ..schemes import SpanTags
+from . import loops
 from .chain import NEG_INF, Messages, Potentials, ScaledMessages, log_sum, real_tokens
 
 # A span in a batch: (sequence, start, end, label), end exclusive; label is an index into the labels' SpanTags.
@@ -61,6 +62,9 @@ def span_probabilities(
     """
     if not len(spans):
         return numpy.zeros(0)
+    loop = loops.compiled(loops.span_scores) if isinstance(messages, ScaledMessages) else None
+    if loop is not None:
+        return _in_loops(loop, p, messages, closing, tags, spans)
     sequence, start, end, label = numpy.asarray(spans, dtype=numpy.intp).T
     spelling = numpy.asarray(tags, dtype=numpy.intp)  # (L, 4)
     lengths = end - start
@@ -77,6 +81,19 @@ def span_probabilities(
     total = numpy.add.reduceat(scores, heads) + _pick(messages.before_at(sequence, start), path[heads])
     leaving = _closing_at(p, messages, closing, sequence, end - 1, path[tails])
     return numpy.exp(numpy.minimum(total + leaving - messages.log_z[sequence], 0.0))
+
+
+def _in_loops(
+    loop: Callable, p: Potentials, messages: ScaledMessages, closing: ndarray, tags: Sequence[SpanTags], spans: Any
+) -> ndarray:
+    """As `span_probabilities`; loop (Callable): `loops.span_scores`, compiled."""
+    places, spelling = numpy.ascontiguousarray(spans, dtype="int64"), numpy.array(tags, dtype="int64")
+    emissions, transitions = numpy.ascontiguousarray(p.emissions, dtype="float64"), p.transitions.astype("float64")
+    steps, ends = numpy.where(closing, transitions, NEG_INF), numpy.where(closing.any(axis=1), p.end, NEG_INF).astype("float64")
+    scores = numpy.empty(len(places))
+    lengths = p.lengths.astype("int64")
+    loop(emissions, lengths, ends, transitions, steps, spelling, places, messages.sums, messages.scales, scores)
+    return numpy.exp(numpy.minimum(scores - messages.log_z[places[:, 0]], 0.0))
 
 
 def _pick(table: ndarray, columns: ndarray) -> ndarray:

@@ -1,7 +1,6 @@
-from tests.contract.test_components import trf_pipeline
-
 from spacy_llm_ie.compress.measure import forget_words, wait_for_each
 from spacy_llm_ie.rows import EmbedOnce
+from tests.contract.test_components import trf_pipeline
 
 
 def make(tiny_bert):

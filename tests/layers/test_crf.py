@@ -137,6 +137,8 @@ def test_span_probabilities_agree_with_enumeration(crf_and_scheme):
                 key = (b, i, j, scheme.labels.index(label))
                 expected[key] = expected.get(key, 0.0) + numpy.exp(score - log_z)
     numpy.testing.assert_allclose(found, [expected.get(key, 0.0) for key in wanted], atol=1e-6)
+    scaled = spans.span_probabilities(p, chain.scaled_messages(p), closing, tags, wanted)
+    numpy.testing.assert_allclose(scaled, found, atol=1e-6)
     likely = spans.likely_spans(p, messages, closing, tags, 0.05)
     got = dict(zip(zip(likely.sequence, likely.start, likely.end, likely.label), likely.score))
     assert got.keys() == {key for key, value in expected.items() if value >= 0.05}

@@ -8,7 +8,8 @@ import torch
 
 from spacy_llm_ie.layers import chain, loops, viterbi
 from spacy_llm_ie.layers.crf import LinearChainCRF
-from spacy_llm_ie.schemes import Scheme
+from spacy_llm_ie.layers.spans import span_probabilities
+from spacy_llm_ie.schemes import SCHEMES, Scheme
 
 LENGTHS = numpy.array([9, 0, 1, 2, 9, 4])
 
@@ -23,7 +24,10 @@ def compiled(request):
 
 @pytest.fixture
 def potentials():
-    scheme = Scheme("BILUO", ["A", "B"])
+    return make_potentials(Scheme("BILUO", ["A", "B"]))
+
+
+def make_potentials(scheme):
     torch.manual_seed(0)
     crf = LinearChainCRF(len(scheme.tags), scheme.legal(), scheme.legal_start(), scheme.legal_end())
     emissions = numpy.random.default_rng(0).normal(scale=3, size=(len(LENGTHS), 9, len(scheme.tags)))
@@ -57,6 +61,21 @@ def test_sums(potentials, compiled, monkeypatch):
     for expected, other in zip(*found):
         parts = (expected[real], other[real]) if expected.ndim == 3 else (expected, other)
         numpy.testing.assert_allclose(*parts, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_span_scores(scheme, compiled, monkeypatch):
+    p, scheme = make_potentials(Scheme(scheme, ["A", "B"])), Scheme(scheme, ["A", "B"])
+    spans = [(b, s, e, label) for b, n in enumerate(LENGTHS) for s in range(n) for e in range(s + 1, n + 1) for label in (0, 1)]
+    spelling = [scheme.span_tags(label) for label in scheme.labels]
+    found = []
+    for way in (lambda function: None, compiled):
+        monkeypatch.setattr(loops, "compiled", way)
+        with numpy.errstate(invalid="ignore"):
+            messages = chain.scaled_messages(p)
+        found.append(span_probabilities(p, messages, numpy.array(scheme.closing()), spelling, spans))
+    numpy.testing.assert_allclose(*found, atol=1e-9)
+    assert 0 < (found[0] > 1e-3).sum() < (found[0] > 0).sum() < len(spans)
 
 
 def test_sequences_without_a_legal_path(compiled, monkeypatch):
