@@ -71,6 +71,7 @@ class WordSplitter:
         self._added: List[str] = []
         if self._alone:
             self._added = [token.content for token in self.tokenizer.added_tokens_decoder.values()]
+        self._openers = {added[0] for added in self._added}
         self._units: Dict[UnitT, int] = {}
         # Of each unit: its first piece and first token below, how many it has, and what is at its edges.
         self._places, self._edges = GrowingRows(), GrowingRows()
@@ -124,10 +125,9 @@ class WordSplitter:
         lengths = numpy.array([len(token) for word in words for token in word])
         owner = numpy.repeat(numpy.arange(len(words)), sizes)
         first = numpy.cumsum(sizes) - sizes
-        starts = numpy.cumsum(lengths) - lengths
-        pieces = split_texts(
-            self.tokenizer, ["".join(word) for word in words], numpy.stack([starts - starts[first][owner], lengths], 1), sizes
-        )
+        starts = numpy.cumsum(lengths) - lengths + owner  # one text, with a space between words
+        text = " ".join("".join(word) for word in words)
+        pieces = split_texts(self.tokenizer, [text], numpy.stack([starts, lengths], axis=1), [len(starts)])
         counts = numpy.bincount(owner[pieces.first], minlength=len(words))
         before = numpy.cumsum(counts) - counts
         piece_owner = numpy.repeat(numpy.arange(len(words)), counts)
@@ -141,8 +141,8 @@ class WordSplitter:
 
     def _edges_of(self, tokens: Sequence[str]) -> Tuple[bool, bool, bool]:
         """Whether the tokenizer splits at the first and at the last character, and whether an added token may begin there."""
-        begin, end = (self._splits_at(char) for char in (tokens[0][:1], tokens[-1][-1:]))
-        return begin, end, any(added[0] in token for added in self._added for token in tokens)
+        opens = any(char in token for char in self._openers for token in tokens)
+        return self._splits_at(tokens[0][:1]), self._splits_at(tokens[-1][-1:]), opens
 
     def _splits_at(self, char: str) -> bool:
         if char not in self._breaks:

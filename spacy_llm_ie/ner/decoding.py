@@ -196,10 +196,10 @@ def constrain(emissions: ndarray, doc: Doc, scheme: Scheme, keep_entities: bool)
         scheme lacks stand outside of all spans.
     RETURNS (ndarray): A copy with -inf where a tag is forbidden; the same array if nothing is.
     """
-    space = doc.to_array(IS_SPACE).astype(bool)
+    space = doc.to_array(IS_SPACE)
     if space.any():
         edges = [tag[0] in ("BLU" if scheme.name == "BILUO" else "BI") for tag in scheme.tags]  # BIO does not mark the end
-        emissions = numpy.where(space[:, None] & numpy.array(edges), -numpy.inf, emissions)
+        emissions = numpy.where((space[:, None] > 0) & numpy.array(edges), -numpy.inf, emissions)
     return _clamp_to_entities(emissions, doc, scheme) if keep_entities and doc.ents else emissions
 
 
