@@ -187,11 +187,12 @@ def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray, max
     P, R, H = maxima.shape
     for p in range(P):
         for r in range(R):
-            found = maxima[p, r]
-            found[:] = values[start[p, r]] if start[p, r] < end[p, r] else empty[r]
-            for row in range(start[p, r] + 1, end[p, r]):
+            found, first, last = maxima[p, r], start[p, r], end[p, r]
+            found[:] = values[first] if first < last else empty[r]
+            for row in range(first + 1, last):
                 for h in range(H):
-                    found[h] = max(found[h], values[row, h])
+                    value = values[row, h]
+                    found[h] = value if value > found[h] else found[h]
 
 
 def mean_rows(vectors: ndarray, target: ndarray, counts: ndarray, means: ndarray) -> None:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from . import places
 from .places import GAP_BORDERS, MOST_BETWEEN, WIDTH_BORDERS
 from .products import linear
-from .ready import ReadyScorer
+from .ready import ReadyScorer, range_max_in_loops
 
 # Pairs scored at once without gradients, and the tokens that they may stretch over.
 CHUNK_PAIRS = 8192
@@ -197,6 +197,10 @@ def range_max(values: Tensor, start: ndarray, end: ndarray, empty: Tensor) -> Te
     empty (Tensor): What a range without rows has. Shape: (R, H).
     RETURNS (Tensor): Shape (P, R, H).
     """
+    if not torch.is_grad_enabled() and values.device == CPU and values.dtype in (torch.float32, torch.bfloat16):
+        found = range_max_in_loops(values.float().numpy(), start, end, empty.float().numpy())
+        if found is not None:
+            return torch.from_numpy(found).to(values.dtype)
     counts = places.window_counts(len(values), int((end - start).max(initial=0)))
     windows = places.range_windows(start, end, counts)
     flat = torch.cat([*maxima(values, len(counts)), empty])

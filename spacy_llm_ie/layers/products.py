@@ -76,9 +76,13 @@ def fill(rows: Tensor) -> Tensor:
     """Fill a matrix up with rows of zeros to one of eight sizes between a power of two and the next, from 64 on; else to a multiple
     of eight. RETURNS (Tensor): The same one, if it has such a size.
     """
-    step = 2 ** max(len(rows).bit_length() - 4, 3)
-    missing = -len(rows) % step
+    missing = filled(len(rows)) - len(rows)
     return torch.cat([rows, rows.new_zeros(missing, rows.shape[1])]) if missing else rows
+
+
+def filled(count: int) -> int:
+    """RETURNS (int): The number of rows that `fill` makes of so many."""
+    return count + -count % 2 ** max(count.bit_length() - 4, 3)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ are fewer of them, and what the parameters alone decide is computed once: the la
 them, and tables of what each label, width and distance adds.
 """
 
-from typing import Any, List
+from typing import Any, List, Optional
 
 import numpy
 import torch
@@ -17,8 +17,8 @@ from . import loops, places
 from .products import Matrix
 from .snapshot import Snapshot
 
-# With more rows in all ranges together, a table of maxima is quicker.
-MOST_ROWS = 8192
+# With more rows in the ranges of a pair, a table of maxima is quicker.
+MOST_ROWS = 64
 
 
 class ReadyScorer:
@@ -128,11 +128,9 @@ def _gelu(values: ndarray) -> ndarray:
 
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> ndarray:
     """As `pairs.range_max`, on arrays. RETURNS (ndarray): Shape (P, R, H)."""
-    loop = loops.compiled(loops.range_max)
-    if loop is not None and (end - start).sum() < MOST_ROWS:
-        maxima = numpy.empty((*start.shape, values.shape[1]), dtype=values.dtype)
-        loop(values, start, end, empty, maxima)
-        return maxima
+    found = range_max_in_loops(values, start, end, empty)
+    if found is not None:
+        return found
     counts = places.window_counts(len(values), int((end - start).max(initial=0)))
     table: List[ndarray] = [values]
     while len(table) < len(counts):
@@ -141,3 +139,13 @@ def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> 
     one, other = places.range_windows(start, end, counts)
     flat = numpy.concatenate([*table, empty])
     return numpy.maximum(flat[one], flat[other])
+
+
+def range_max_in_loops(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> Optional[ndarray]:
+    """As `range_max`. RETURNS (Optional[ndarray]): None without numba, and for ranges so long that a table of maxima is quicker."""
+    loop = loops.compiled(loops.range_max)
+    if loop is None or (end - start).sum() > MOST_ROWS * len(start):
+        return None
+    maxima = numpy.empty((*start.shape, values.shape[1]), dtype="float32")
+    loop(values, start, end, empty, maxima)
+    return maxima

@@ -10,6 +10,7 @@ from thinc.api import ArgsKwargs, Model, xp2torch
 from thinc.types import Floats2d
 
 from ..layers.pairs import PairScorer
+from ..layers.products import filled
 from ..shim import ModuleShim
 from ..types import Tok2VecModelT
 
@@ -88,7 +89,7 @@ def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Float
         shim.module.dropout = model.attrs["dropout_rate"] if rate is None else rate
     vectors, backprop_vectors = model.layers[0](batch.docs, is_train)
     offsets = _offsets(vectors)
-    flat = model.ops.alloc2f(offsets[-1], shim.module.settings["width"])
+    flat = model.ops.alloc2f(filled(int(offsets[-1])), shim.module.settings["width"])
     for array, offset in zip(vectors, offsets):
         if len(array):  # an empty document may come without width
             flat[offset : offset + len(array)] = array
