@@ -20,6 +20,7 @@ from ..compress.shrink import Removal, plan_packing, shrink
 from ..data.corpus import create_corpus_v1
 from ..encode.runtimes import RUNTIMES
 from ..errors import Errors
+from ..layers import loops
 from ..processor import bfloat16_is_quick
 from ..tasks import main_scores
 
@@ -198,6 +199,10 @@ def _report(nlp: Language, settings: Dict[str, Any], output: Path, dev: Path, ma
         msg.warn(f"Kept all the same: {problem}")
     write_card(output, before, after, settings, dev.name)
     _draw(costs, output)
+    if not loops.is_installed():
+        msg.info(
+            'Measured without numba: single, long and many-labelled texts take less with pip install "spacy-llm-ie[fast]".'
+        )
     msg.good(
         f"{output}: {settings['backend']} {settings['precision']}; the report is in its meta.json, for the README of the package"
     )

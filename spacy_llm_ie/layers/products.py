@@ -120,8 +120,8 @@ class Matrix:
     def __init__(self, weight: Tensor, half: bool) -> None:
         self.weight = weight.bfloat16() if half else weight.contiguous()
         width = min(BLOCK, len(weight))
-        filled = functional.pad(weight, (0, 0, 0, -len(weight) % width))
-        self.blocks = filled.view(-1, width, weight.shape[1]).transpose(1, 2).contiguous().numpy()  # (blocks, I, width)
+        whole = functional.pad(weight, (0, 0, 0, -len(weight) % width))
+        self.blocks = whole.view(-1, width, weight.shape[1]).transpose(1, 2).contiguous().numpy()  # (blocks, I, width)
 
     def __call__(self, rows: ndarray) -> ndarray:
         """Multiply. rows (ndarray): float32. Shape: (N, I). RETURNS (ndarray): Shape (N, O)."""
