@@ -264,8 +264,10 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
         return means
     first = numpy.cumsum(counts, dtype=target.dtype) - counts.astype(target.dtype)
     if len(counts) < FEW_TOKENS:
-        sums = numpy.add.reduceat(vectors[target], numpy.minimum(first, len(target) - 1), axis=0)
-        return sums * (counts > 0)[:, None] / numpy.maximum(counts, 1).astype(sums.dtype)[:, None]
+        means, full = numpy.zeros((len(counts), vectors.shape[1]), dtype="float32"), counts > 0
+        sums = numpy.add.reduceat(vectors[target], first[full], axis=0)
+        means[full] = sums / counts[full, None].astype(sums.dtype)
+        return means
     with torch.no_grad(), one_thread():
         return functional.embedding_bag(*map(torch.from_numpy, (target, vectors, first)), mode="mean").numpy()
 
