@@ -13,8 +13,8 @@ AS_WHOLE = {torch.bfloat16: torch.int16}
 class Snapshot:
     """Remembers which memory tensors have, and how often it was written to; as long as it is remembered, no other can have it.
 
-    What is written past torch, to `.data` or to the array of `.numpy()`, torch does not count: such writing is seen by three numbers
-    of each tensor, which nothing that copies, averages or learns leaves as they were. Tensors on a GPU count as changed at once.
+    What is written past torch, to `.data` or to the array of `.numpy()`, torch does not count: it is seen by three numbers of each
+    tensor, which nothing that copies, averages or learns leaves alone. Tensors on a GPU count as changed at once.
 
     tensors (Iterable[Tensor]): Parameters, or buffers.
     """
