@@ -1,10 +1,11 @@
-"""Time of our Viterbi decoding against pytorch-crf's, in one run, and how ours grows on one long sequence.
+"""Time of our Viterbi decoding against pytorch-crf's, with numba and without it, and how ours grows on one long sequence.
 
     python benchmarks/crf.py [--repeats 7]
 
 Batches: 32 random sentences of 10 to 64 tokens, BILUO tags of 4, 16 and 66 labels (17, 65 and 265 tags). Both get the same
 emissions and the same parameters; pytorch-crf knows no constraints. Times alternate and the medians are shown. The long
-sequence runs to 100,000 tokens; memory is the peak of arrays that Python allocated during the call.
+sequence runs to 100,000 tokens; where numba is installed, all is computed with it but what says numpy. Memory is the peak of arrays that Python
+allocated during the call.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import tracemalloc
 import numpy
 import torch
 
-from spacy_llm_ie.layers.chain import real_tokens
+from spacy_llm_ie.layers import loops
+from spacy_llm_ie.layers.chain import real_tokens, scaled_messages
 from spacy_llm_ie.layers.crf import LinearChainCRF
 from spacy_llm_ie.schemes import Scheme
 
@@ -53,6 +55,33 @@ def batches(repeats):
         print(f"{crf.num_tags:>5} {lengths.sum():>7} {ours:>14.2f} {theirs:>12.2f} {theirs / ours:>6.1f} {sums:>10.2f}")
 
 
+def ways(repeats):
+    """numpy's operations against compiled loops, for a batch and for one sentence."""
+    compiled = loops.compiled
+    known = {"numpy": lambda function: None, "numba": compiled}
+    if compiled(loops.best_paths) is None:
+        known.pop("numba")
+    print(
+        f"\n{'tags':>5} {'tokens':>7}   µs/token: "
+        + ", ".join(f"{task} by {way}" for task in ("Viterbi", "sums") for way in known)
+    )
+    for labels in (4, 8, 16):
+        crf = make(labels)
+        for size, least in ((128, 10), (1, 20)):
+            lengths = numpy.random.default_rng(0).integers(least, 31 if size > 1 else 21, size)
+            emissions = numpy.random.default_rng(0).normal(size=(size, max(lengths), crf.num_tags)).astype("float32")
+            p = crf.potentials(emissions, lengths)
+            times = {(task, way): [] for task in ("Viterbi", "sums") for way in known}
+            for _ in range(10 * repeats):
+                for way, loop in known.items():
+                    loops.compiled = loop
+                    times["Viterbi", way].append(clock(lambda p=p, crf=crf: crf.best_paths(p)))
+                    times["sums", way].append(clock(lambda p=p: scaled_messages(p)))
+            loops.compiled = compiled
+            found = [statistics.median(seconds[repeats:]) / lengths.sum() * 1e6 for seconds in times.values()]
+            print(f"{crf.num_tags:>5} {lengths.sum():>7}   " + ", ".join(f"{number:.2f}" for number in found))
+
+
 def one_long_sequence():
     crf = make(16)
     print(f"\n{'tokens':>7} {'seconds':>8} {'µs/token':>9} {'peak MB':>8}   one sequence, {crf.num_tags} tags, Viterbi")
@@ -69,5 +98,7 @@ def one_long_sequence():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
-    batches(parser.parse_args().repeats)
+    args = parser.parse_args()
+    batches(args.repeats)
+    ways(args.repeats)
     one_long_sequence()

@@ -5,9 +5,9 @@
 
 PIPELINE is a trained one, as `bash scripts/all` makes it; the others are what `ie compress` or `ie distil` made of it. Measured for
 each, from raw text: words a second over the sentences of assets/newswire in steady state (each reads all of them once before it is
-timed, and then forgets the words that it keeps, as if it had not), milliseconds for one text of 20 words, megabytes on disk. For a compressed pipeline also the share of its bare encoder: the
-same word pieces in the same passes, without anything around them. Peers in the same run, with the same encoder: the baseline, and
-those of `speed_peers.py`.
+timed, and then forgets the words that it keeps, as if it had not), milliseconds for one text of 20 words, megabytes on disk. For a
+compressed pipeline also the share of its bare encoder: the same word pieces in the same passes, without anything around them. Peers
+in the same run, with the same encoder: the baseline, and those of `speed_peers.py`.
 """
 
 import argparse

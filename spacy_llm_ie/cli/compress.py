@@ -199,7 +199,7 @@ def _report(nlp: Language, settings: Dict[str, Any], output: Path, dev: Path, ma
         msg.warn(f"Kept all the same: {problem}")
     write_card(output, before, after, settings, dev.name)
     _draw(costs, output)
-    if not loops.is_installed():
+    if not loops.compiled(loops.best_paths):
         msg.info(
             'Measured without numba: single, long and many-labelled texts take less with pip install "spacy-llm-ie[fast]".'
         )

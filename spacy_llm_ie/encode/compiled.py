@@ -40,8 +40,6 @@ MAX_PIECES = 512
 # A pass costs little to start here, so that rows of nearly the same length can go together, with 5% of padding or less.
 FEW_PIECES = 128
 FULL_ENOUGH = 0.93
-# So few are averaged sooner by numpy than by torch.
-FEW_TOKENS = 64
 NO_PIECES = WordpieceBatch.empty()
 # What a forked process has of its parent's runtimes. Their threads are not there, and freeing one would wait for them for ever.
 LEFT_BY_PARENT: List[Runtime] = []
@@ -263,11 +261,6 @@ def mean_over(vectors: ndarray, target: Ints1d, counts: Ints1d) -> Floats2d:
         loop(vectors, target, counts, means)
         return means
     first = numpy.cumsum(counts, dtype=target.dtype) - counts.astype(target.dtype)
-    if len(counts) < FEW_TOKENS:
-        means, full = numpy.zeros((len(counts), vectors.shape[1]), dtype="float32"), counts > 0
-        sums = numpy.add.reduceat(vectors[target], first[full], axis=0)
-        means[full] = sums / counts[full, None].astype(sums.dtype)
-        return means
     with torch.no_grad(), one_thread():
         return functional.embedding_bag(*map(torch.from_numpy, (target, vectors, first)), mode="mean").numpy()
 

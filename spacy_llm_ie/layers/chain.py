@@ -1,9 +1,9 @@
 """Sums over the paths of a linear chain (forward-backward), on plain arrays; maxima are in `viterbi`.
 
-Everything runs on the CPU in numpy: a step of a chain is a handful of tiny operations, and what one costs is its overhead. The
-only Python loops are the recursions over positions; each step serves the whole batch. Notation: B sequences, T positions, K
-tags; `transitions[j, k]` scores tag j followed by tag k; -inf forbids. Sequences are padded on the right; what lies behind
-`lengths[b]` is never read.
+Everything runs on the CPU: a step of a chain is a handful of tiny operations, and what one costs is its overhead. The only Python
+loops are the recursions over positions, in which each step serves the whole batch; where numba is installed, those of `loops` take
+their place. Notation: B sequences, T positions, K tags; `transitions[j, k]` scores tag j followed by tag k; -inf forbids. Sequences
+are padded on the right; what lies behind `lengths[b]` is never read.
 
 Sums follow Rabiner, "A Tutorial on Hidden Markov Models" (1989), section V.A (scaled messages); the marginals are those of
 Lafferty, McCallum and Pereira, "Conditional Random Fields" (2001), section 3.

@@ -207,7 +207,7 @@ def test_a_result_that_loses_too_much_is_refused(model, dev, tmp_path, monkeypat
     assert "entities lost 2.0 points, more than --max-loss 1" in " ".join(done.output.split())
     assert not (tmp_path / "small").exists()
     assert run(*arguments, "--max-loss", 2).exit_code == 0
-    monkeypatch.setattr(command.loops, "is_installed", lambda: False)
+    monkeypatch.setattr(command.loops, "compiled", lambda function: None)
     done = run(model, tmp_path / "forced", *arguments[2:], "--force")
     assert done.exit_code == 0
     assert "entities lost 2.0 points" in " ".join(done.output.split())

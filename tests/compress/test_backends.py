@@ -18,7 +18,6 @@ from transformers import RobertaModel as Roberta
 from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.export import export_onnx
 from spacy_llm_ie.compress.quantize import quantize_products, quantize_weights, round_to_int8
-from spacy_llm_ie.encode import compiled as encode_compiled
 from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over, pass_on
 from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
 from spacy_llm_ie.encode.spans import WordpieceSpans
@@ -302,11 +301,10 @@ def test_little_is_padding(nlp, tmp_path, monkeypatch):
     assert 0.95 * whole < real < whole
 
 
-@pytest.mark.parametrize("way", ["numba", "numpy", "torch"])
+@pytest.mark.parametrize("way", ["numba", "torch"])
 def test_means_over_groups_of_rows(way, monkeypatch):
     if way != "numba":
         monkeypatch.setattr(loops, "compiled", lambda function: None)
-        monkeypatch.setattr(encode_compiled, "FEW_TOKENS", 100 if way == "numpy" else 0)
     vectors = numpy.arange(12, dtype="float32").reshape(6, 2)
     found = mean_over(vectors, numpy.array([5, 0, 1, 2, 3, 3], dtype="i"), numpy.array([1, 3, 0, 2, 0], dtype="i"))
     assert found.tolist() == [[10, 11], [2, 3], [0, 0], [6, 7], [0, 0]]

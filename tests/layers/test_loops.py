@@ -96,9 +96,6 @@ def test_without_numba_there_is_nothing_compiled(monkeypatch):
     loops.compiled.cache_clear()
     assert loops.compiled(loops.best_paths) is None
     loops.compiled.cache_clear()
-    monkeypatch.delitem(sys.modules, "numba")
-    monkeypatch.setattr(loops.importlib.util, "find_spec", lambda name: None if name == "numba" else True)
-    assert not loops.is_installed()
 
 
 def test_without_a_folder_for_it_nothing_is_kept(monkeypatch):
