@@ -157,10 +157,10 @@ class ConfiguredPipe(TrainablePipe):
 
     def check_upstream(self, docs: Iterable[Any]) -> None:
         """A transformer listener answers with zeros if the transformer did not run; that must not pass for an answer."""
-        below = self.model.get_ref("tok2vec").walk()
-        listens = any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in below)
-        if listens and any(len(doc) and doc._.trf_data is None for doc in docs):
-            raise ValueError(Errors.E206.format(name=self.name))
+        if any(len(doc) and doc._.trf_data is None for doc in docs):
+            below = self.model.get_ref("tok2vec").walk()
+            if any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in below):
+                raise ValueError(Errors.E206.format(name=self.name))
 
     def halve(self, int8: bool = False) -> None:
         """Save weights in half the space from now on: those of thinc as float16, those of torch as bfloat16, in which they are also

@@ -32,6 +32,12 @@ class Potentials(NamedTuple):
     end: ndarray
     transitions: ndarray
 
+    def plain(self) -> Tuple[ndarray, ndarray, ndarray, ndarray, ndarray]:
+        """What `loops` takes. RETURNS: The five in C order, scores as float64, lengths as int64; the same ones, if they are so."""
+        start, end, steps = (numpy.ascontiguousarray(x, dtype=numpy.float64) for x in (self.start, self.end, self.transitions))
+        emissions = numpy.ascontiguousarray(self.emissions, dtype=numpy.float64)
+        return emissions, numpy.ascontiguousarray(self.lengths, dtype=numpy.int64), start, end, steps
+
 
 class Messages(NamedTuple):
     """What forward-backward finds, as logarithms.
@@ -112,35 +118,31 @@ def scaled_messages(p: Potentials) -> ScaledMessages:
     p (Potentials): The chain; computed in float64 whatever it comes in.
     RETURNS (ScaledMessages): From which logarithms can be taken.
     """
-    emissions = p.emissions.astype(numpy.float64)
-    B, T, K = emissions.shape
+    B, T, K = p.emissions.shape
     if B == 0 or T == 0:
         return ScaledMessages(numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B)), p.lengths, numpy.zeros(B))
-    tops = emissions.max(axis=2)
-    tops[~numpy.isfinite(tops)] = 0.0
-    weights = numpy.exp(emissions - tops[..., None])
-    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)
-    top = _finite_max(p.transitions)
-    steps = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
     loop = loops.for_tags(loops.scaled_sums, K)
-    if loop is None:
-        sums, scales = _sums_and_scales(weights, tops, p.lengths, entry, steps, top)
-    else:
-        sums, scales = numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B))
-        loop(weights, tops, p.lengths.astype("int64"), entry, steps, top, sums, scales)
+    if loop is not None:
+        found = ScaledMessages(numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B)), p.lengths, numpy.zeros(B))
+        loop(*p.plain(), found.sums, found.scales, found.log_z)
+        return found
+    emissions = p.emissions.astype(numpy.float64)
     rows, last = numpy.arange(B), numpy.maximum(p.lengths - 1, 0)
-    found = ScaledMessages(sums, scales, p.lengths, numpy.zeros(B))
+    found = ScaledMessages(*_sums_and_scales(p._replace(emissions=emissions)), p.lengths, numpy.zeros(B))
     log_z = log_sum(found.before_at(rows, last) + emissions[rows, last] + p.end.astype(numpy.float64))
     return found._replace(log_z=numpy.where(p.lengths > 0, log_z, 0.0))
 
 
-def _sums_and_scales(
-    weights: ndarray, tops: ndarray, lengths: ndarray, entry: ndarray, steps: ndarray, top: float
-) -> Tuple[ndarray, ndarray]:
+def _sums_and_scales(p: Potentials) -> Tuple[ndarray, ndarray]:
     """As `loops.scaled_sums`, by operations on all sequences at once. RETURNS (Tuple[ndarray, ndarray]): Sums and scales."""
-    B, T, _ = weights.shape
-    places = (numpy.arange(B), _turned(lengths, T).T)  # (T, B)
-    entry = entry[:, None, :].repeat(B, axis=1)  # (2, B, K)
+    B, T, _ = p.emissions.shape
+    tops = p.emissions.max(axis=2)
+    tops[~numpy.isfinite(tops)] = 0.0
+    weights = numpy.exp(p.emissions - tops[..., None])
+    top = _finite_max(p.transitions)
+    steps = numpy.exp(numpy.stack([p.transitions, p.transitions.T]).astype(numpy.float64) - top)
+    places = (numpy.arange(B), _turned(p.lengths, T).T)  # (T, B)
+    entry = numpy.stack([p.start, p.end]).astype(numpy.float64)[:, None, :].repeat(B, axis=1)  # (2, B, K)
     scales = numpy.empty((T, 2, B))
     scales[0] = entry.max(axis=2, initial=-1e300)
     both = numpy.stack([weights.transpose(1, 0, 2), weights[places]], axis=1)  # (T, 2, B, K)

@@ -96,9 +96,10 @@ class LinearChainCRF(torch.nn.Module):
             snapshot = Snapshot([*self.parameters(), *self.buffers()])
             parts = [[part.detach().cpu().numpy() for part in pair] for pair in self._scores_and_legal()]
             # As `_constrained`, which torch takes several times as long for.
-            arrays = [numpy.where(legal, scores / temperature, NEG_INF) for scores, legal in parts]
+            arrays = [numpy.where(legal, scores / temperature, NEG_INF).astype(numpy.float64) for scores, legal in parts]
             self._arrays = (snapshot, temperature, arrays)
-        return Potentials(emissions / temperature, numpy.asarray(lengths), *arrays)
+        scores = emissions if temperature == 1.0 else emissions / temperature
+        return Potentials(scores, numpy.asarray(lengths), *arrays)
 
     def train(self, mode: bool = True) -> "LinearChainCRF":
         """As of every module. What was kept of the parameters is forgotten."""
@@ -172,7 +173,7 @@ class LinearChainCRF(torch.nn.Module):
         """As `viterbi`, from potentials that `messages` has given already."""
         loop = loops.for_tags(loops.best_paths, self.num_tags)
         if loop is not None:
-            return viterbi.viterbi_in_loops(p, loop)
+            return viterbi.viterbi_in_loops(p, loops.compiled(loops.reach), loop)
         if len(p.lengths) <= viterbi.FEW_SEQUENCES and self.num_tags <= viterbi.FEW_TAGS:
             return viterbi.viterbi_one_by_one(p)
         legal = self.legal.cpu().numpy()

@@ -6,7 +6,8 @@ numba, its users do the same with numpy or torch: the same paths, and the same s
 """
 
 import math
-from functools import cache
+from functools import cache, update_wrapper
+from types import FunctionType
 from typing import Callable, Optional, TypeVar
 
 import numpy
@@ -29,10 +30,24 @@ def compiled(function: FunctionT) -> Optional[FunctionT]:
         import numba
     except ImportError:
         return None
+    # Division by zero is numpy's: what has to look whether it happens is not done for several numbers at once.
+    settings = {"nogil": True, "error_model": "numpy"}
+    function = _with_compiled_parts(function)
     try:
-        return numba.njit(nogil=True, cache=True)(function)
+        return numba.njit(cache=True, **settings)(function)
     except RuntimeError:  # there is no folder that it could write to
-        return numba.njit(nogil=True)(function)
+        return numba.njit(**settings)(function)
+
+
+def _with_compiled_parts(function: FunctionT) -> FunctionT:
+    """The same function, which calls those of its file that it calls compiled."""
+    known = function.__globals__
+    parts = {name: known[name] for name in function.__code__.co_names if isinstance(known.get(name), FunctionType)}
+    if not parts:
+        return function
+    compiled_parts = {name: compiled(part) for name, part in parts.items()}
+    whole = FunctionType(function.__code__, {**known, **compiled_parts}, function.__name__, function.__defaults__)
+    return update_wrapper(whole, function)
 
 
 def for_tags(function: FunctionT, num_tags: int) -> Optional[FunctionT]:
@@ -40,140 +55,247 @@ def for_tags(function: FunctionT, num_tags: int) -> Optional[FunctionT]:
     return compiled(function) if num_tags <= MOST_TAGS[function.__name__] else None
 
 
+def reach(emissions: ndarray, lengths: ndarray, start: ndarray, end: ndarray, transitions: ndarray) -> float:
+    """The greatest finite number, without its sign, of each of four arrays, added up.
+
+    emissions (ndarray): float64, as other scores in this file. Shape: (B, T, K).
+    lengths (ndarray): int64, as other whole numbers. What lies behind them is not read. Shape: (B,).
+    start, end, transitions (ndarray): Scores of first tags, of last tags and of steps. Shapes: (K,), (K,), (K, K).
+    RETURNS (float): The sum.
+    """
+    K = emissions.shape[2]
+    tops = numpy.zeros(4)
+    for b in range(len(lengths)):
+        for t in range(lengths[b]):
+            for k in range(K):
+                value = abs(emissions[b, t, k])
+                if tops[0] < value < math.inf:
+                    tops[0] = value
+    for j in range(K):
+        if tops[1] < abs(start[j]) < math.inf:
+            tops[1] = abs(start[j])
+        if tops[2] < abs(end[j]) < math.inf:
+            tops[2] = abs(end[j])
+        for k in range(K):
+            if tops[3] < abs(transitions[j, k]) < math.inf:
+                tops[3] = abs(transitions[j, k])
+    return tops.sum()
+
+
 def best_paths(
-    emissions: ndarray, lengths: ndarray, start: ndarray, end: ndarray, steps: ndarray, tags: ndarray, scores: ndarray
+    emissions: ndarray,
+    lengths: ndarray,
+    start: ndarray,
+    end: ndarray,
+    transitions: ndarray,
+    unit: float,
+    forbidden: float,
+    tags: ndarray,
+    scores: ndarray,
 ) -> None:
     """The best path of each sequence, in whole numbers; of equally good ones that with the highest number, from the end.
 
-    emissions (ndarray): int64, as all others. Shape: (B, T, K).
-    lengths (ndarray): Shape (B,).
-    start, end, steps (ndarray): Shapes: (K,), (K,), (K, K).
-    tags (ndarray): Written. Shape: (B, T); left alone on padding.
-    scores (ndarray): Written. Shape: (B,); left alone for an empty sequence.
+    emissions, lengths, start, end, transitions (ndarray): As `reach` takes them.
+    unit (float): How many whole numbers one point of a score is.
+    forbidden (float): The whole number that stands for -inf.
+    tags (ndarray): Written. int64. Shape: (B, T); left alone on padding.
+    scores (ndarray): Written. int64. Shape: (B,); left alone for an empty sequence.
     """
     T, K = emissions.shape[1:]
-    pointers = numpy.zeros((T, K), numpy.int64)
-    state, best = numpy.zeros(K, numpy.int64), numpy.zeros(K, numpy.int64)
+    steps, pointers = numpy.zeros((K, K), numpy.int64), numpy.zeros((T, K), numpy.int64)
+    state = numpy.zeros(K, numpy.int64)
+    for j in range(K):
+        for k in range(K):
+            steps[j, k] = _whole(transitions[j, k], unit, forbidden)
     for b in range(len(lengths)):
-        length = lengths[b]
-        if length == 0:
+        if lengths[b] == 0:
             continue
         for k in range(K):
-            state[k] = start[k] + emissions[b, 0, k]
-        for t in range(1, length):
-            for k in range(K):
-                best[k] = state[0] + steps[0, k]
-                pointers[t, k] = 0
-            for j in range(1, K):
-                score = state[j]
-                for k in range(K):
-                    if score + steps[j, k] >= best[k]:
-                        best[k] = score + steps[j, k]
-                        pointers[t, k] = j
-            for k in range(K):
-                state[k] = best[k] + emissions[b, t, k]
+            state[k] = _whole(start[k], unit, forbidden) + _whole(emissions[b, 0, k], unit, forbidden)
+        _best_prefixes(emissions[b], lengths[b], steps, unit, forbidden, state, pointers)
         tag = 0
-        for k in range(1, K):
-            if state[k] + end[k] > state[tag] + end[tag]:
+        for k in range(K):
+            state[k] += _whole(end[k], unit, forbidden)
+            if state[k] > state[tag]:
                 tag = k
-        scores[b] = state[tag] + end[tag]
-        for t in range(length - 1, -1, -1):
+        scores[b] = state[tag]
+        for t in range(lengths[b] - 1, -1, -1):
             tags[b, t] = tag
             tag = pointers[t, tag]
 
 
+def _whole(score: float, unit: float, forbidden: float) -> int:
+    return int(max(score * unit, forbidden))
+
+
+def _best_prefixes(
+    emissions: ndarray, length: int, steps: ndarray, unit: float, forbidden: float, state: ndarray, pointers: ndarray
+) -> None:
+    """The best score of a prefix that ends in a tag, in `state`, and where it came from. Shapes: (K,), (T, K)."""
+    K = len(state)
+    best = numpy.zeros(K, numpy.int64)
+    for t in range(1, length):
+        for k in range(K):
+            best[k] = state[0] + steps[0, k]
+            pointers[t, k] = 0
+        for j in range(1, K):
+            score = state[j]
+            for k in range(K):
+                if score + steps[j, k] >= best[k]:
+                    best[k] = score + steps[j, k]
+                    pointers[t, k] = j
+        for k in range(K):
+            state[k] = best[k] + _whole(emissions[t, k], unit, forbidden)
+
+
+def path_spans(tags: ndarray, begins: ndarray, continues: ndarray, label: ndarray, spans: ndarray) -> int:
+    """Read spans from legal paths.
+
+    tags (ndarray): int64, -1 on padding. Shape: (B, T).
+    begins, continues (ndarray): Whether a tag is the first of a span, and whether it is a later one. bool. Shape of each: (K,).
+    label (ndarray): The label of each tag. Shape: (K,).
+    spans (ndarray): Written: sequence, start, end (exclusive) and label, in reading order. Shape: (tokens or more, 4).
+    RETURNS (int): How many there are.
+    """
+    B, T = tags.shape
+    count = 0
+    for b in range(B):
+        for t in range(T):
+            tag = tags[b, t]
+            if tag >= 0 and begins[tag]:
+                end = t + 1
+                while end < T and tags[b, end] >= 0 and continues[tags[b, end]]:
+                    end += 1
+                spans[count, 0], spans[count, 1], spans[count, 2], spans[count, 3] = b, t, end, label[tag]
+                count += 1
+    return count
+
+
 def scaled_sums(
-    weights: ndarray,
-    tops: ndarray,
+    emissions: ndarray,
     lengths: ndarray,
-    entry: ndarray,
-    steps: ndarray,
-    top: float,
+    start: ndarray,
+    end: ndarray,
+    transitions: ndarray,
     sums: ndarray,
     scales: ndarray,
+    log_z: ndarray,
 ) -> None:
     """The sums over all prefixes and over all suffixes, each position's divided by their total; see `chain.ScaledMessages`.
 
-    weights (ndarray): The emissions, divided by the greatest of a token, not as logarithms. float64, as others. Shape: (B, T, K).
-    tops (ndarray): The logarithms of what they were divided by. Shape: (B, T).
-    lengths (ndarray): int64. Shape: (B,).
-    entry (ndarray): Logarithms of the scores of first tags, and of last ones. Shape: (2, K).
-    steps (ndarray): The transitions, and those back, divided by the greatest one. Shape: (2, K, K).
-    top (float): The logarithm of what they were divided by.
+    emissions, lengths, start, end, transitions (ndarray): As `reach` takes them.
     sums (ndarray): Written. Shape: (T, 2, B, K); left alone on padding.
     scales (ndarray): Written: logarithms of what the sums were divided by. Shape: (T, 2, B); left alone on padding.
+    log_z (ndarray): Written: the logarithm of the sum over all paths. Shape: (B,); left alone for an empty sequence.
     """
-    K = weights.shape[2]
+    T, K = emissions.shape[1:]
+    weights, tops = numpy.zeros((T, K)), numpy.zeros(T)  # emissions, not as logarithms, and what they were divided by, as one
+    steps, top = numpy.zeros((2, K, K)), -math.inf
+    for j in range(K):
+        for k in range(K):
+            if top < transitions[j, k] < math.inf:
+                top = transitions[j, k]
+    top = top if top > -math.inf else 0.0
+    for j in range(K):
+        for k in range(K):
+            steps[0, j, k] = steps[1, k, j] = math.exp(transitions[j, k] - top)
     for b in range(len(lengths)):
         length = lengths[b]
-        for d in range(2 if length else 0):
-            scale = max(entry[d].max(), -1e300)
-            scales[0, d, b] = scale
+        for t in range(length):
+            tops[t] = emissions[b, t].max()
+            tops[t] = tops[t] if math.isfinite(tops[t]) else 0.0
             for k in range(K):
-                sums[0, d, b, k] = math.exp(entry[d, k] - scale)
-            for t in range(1, length):
-                before = t - 1 if d == 0 else length - t
-                after = sums[t, d, b]
-                after[:] = 0.0
-                for j in range(K):
-                    weight = sums[t - 1, d, b, j] * weights[b, before, j]
-                    for k in range(K):
-                        after[k] += weight * steps[d, j, k]
-                total = after.sum() + TINY  # where no path is legal, which leaves 0 to divide
-                after /= total
-                scale += math.log(total) + top + tops[b, before]
-                scales[t, d, b] = scale
+                weights[t, k] = math.exp(emissions[b, t, k] - tops[t])
+        if length:
+            last = length - 1
+            _sum_prefixes(weights[:length], tops[:length], start, steps[0], top, sums[:, 0, b], scales[:, 0, b])
+            back = (weights[:length][::-1], tops[:length][::-1])
+            _sum_prefixes(back[0], back[1], end, steps[1], top, sums[:, 1, b], scales[:, 1, b])
+            leaving, total = max(end.max(), -1e300), 0.0
+            for k in range(K):
+                total += sums[last, 0, b, k] * weights[last, k] * math.exp(end[k] - leaving)
+            total = math.log(total) if total > 0 else -math.inf
+            log_z[b] = total + scales[last, 0, b] + tops[last] + leaving
+
+
+def _sum_prefixes(
+    weights: ndarray, tops: ndarray, entry: ndarray, steps: ndarray, top: float, sums: ndarray, scales: ndarray
+) -> None:
+    """One direction of `scaled_sums`, of one sequence. Shapes: (length, K), (length,), (K,), (K, K), (), (T, K), (T,)."""
+    K = len(entry)
+    state, after = numpy.zeros(K), numpy.zeros(K)  # side by side in memory, as what is written to is not
+    scale = max(entry.max(), -1e300)
+    scales[0] = scale
+    for k in range(K):
+        state[k] = sums[0, k] = math.exp(entry[k] - scale)
+    for t in range(1, len(weights)):
+        after[:] = 0.0
+        for j in range(K):
+            weight = state[j] * weights[t - 1, j]
+            for k in range(K):
+                after[k] += weight * steps[j, k]
+        total = after.sum() + TINY  # where no path is legal, which leaves 0 to divide
+        for k in range(K):
+            state[k] = sums[t, k] = after[k] / total
+        scale += math.log(total) + top + tops[t - 1]
+        scales[t] = scale
 
 
 def span_scores(
     emissions: ndarray,
     lengths: ndarray,
-    ends: ndarray,
+    end: ndarray,
     transitions: ndarray,
     closing: ndarray,
     spelling: ndarray,
     spans: ndarray,
     sums: ndarray,
     scales: ndarray,
+    log_z: ndarray,
     scores: ndarray,
 ) -> None:
-    """The logarithm of the sum over all paths that have a span, for each span.
+    """The probability of each span: the sum over all paths that have it, divided by that over all paths.
 
-    emissions (ndarray): float64, as all scores. Shape: (B, T, K).
-    lengths (ndarray): int64, as all others. Shape: (B,).
-    ends (ndarray): The scores of last tags; -inf for one that ends no span. Shape: (K,).
-    transitions, closing (ndarray): The scores of steps; and again, -inf for those that do not end a span. Shape of each: (K, K).
+    emissions, lengths, end, transitions (ndarray): As `reach` takes them.
+    closing (ndarray): Whether a step ends the span of its first tag. bool. Shape: (K, K).
     spelling (ndarray): The tags of each label: of a single token, the first one, those inside, the last one. Shape: (L, 4).
     spans (ndarray): Sequence, start, end (exclusive) and label of each. Shape: (N, 4).
-    sums, scales (ndarray): As `scaled_sums` writes them.
+    sums, scales, log_z (ndarray): As `scaled_sums` writes them.
     scores (ndarray): Written. Shape: (N,).
     """
-    K = len(ends)
-    leaving = numpy.zeros(K)
+    leaving = numpy.zeros(len(end))
     for n in range(len(spans)):
-        b, start, end, label = spans[n]
-        total, before = scales[start, 0, b], 0
-        for t in range(start, end):
-            if t == start:
-                tag = spelling[label, 0 if end == start + 1 else 1]
-                total += math.log(sums[start, 0, b, tag]) if sums[start, 0, b, tag] > 0 else -math.inf
+        b, first, stop, label = spans[n]
+        total, before = scales[first, 0, b], 0
+        for t in range(first, stop):
+            if t == first:
+                tag = spelling[label, 0 if stop == first + 1 else 1]
+                total += math.log(sums[first, 0, b, tag]) if sums[first, 0, b, tag] > 0 else -math.inf
             else:
-                tag = spelling[label, 3 if t == end - 1 else 2]
+                tag = spelling[label, 3 if t == stop - 1 else 2]
                 total += transitions[before, tag]
             total += emissions[b, t, tag]
             before = tag
-        if end == lengths[b]:
-            scores[n] = total + ends[before]
-            continue
-        behind = lengths[b] - 1 - end
-        for k in range(K):
-            rest = sums[behind, 1, b, k]
-            leaving[k] = closing[before, k] + emissions[b, end, k] + (math.log(rest) if rest > 0 else -math.inf)
-        top = leaving.max()
-        share = 0.0
-        for k in range(K if top > -math.inf else 0):
-            share += math.exp(leaving[k] - top)
-        scores[n] = total + top + scales[behind, 1, b] + (math.log(share) if share > 0 else 0.0)
+        if stop == lengths[b]:
+            total += end[before] if closing[before].any() else -math.inf
+        else:
+            behind = lengths[b] - 1 - stop
+            steps = (transitions[before], closing[before])
+            total += scales[behind, 1, b] + _leave(emissions[b, stop], steps[0], steps[1], sums[behind, 1, b], leaving)
+        scores[n] = math.exp(min(total - log_z[b], 0.0))
+
+
+def _leave(emissions: ndarray, transitions: ndarray, closing: ndarray, sums: ndarray, leaving: ndarray) -> float:
+    """The logarithm of the sum over all that may stand behind a span. Shape of each, the last of which is overwritten: (K,)."""
+    K = len(emissions)
+    for k in range(K):
+        leaving[k] = -math.inf
+        if closing[k] and sums[k] > 0:
+            leaving[k] = transitions[k] + emissions[k] + math.log(sums[k])
+    top, share = leaving.max(), 0.0
+    for k in range(K if top > -math.inf else 0):
+        share += math.exp(leaving[k] - top)
+    return top + math.log(share) if share > 0 else top
 
 
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray, maxima: ndarray) -> None:

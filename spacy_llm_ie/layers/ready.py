@@ -2,10 +2,10 @@
 
 A sentence has few pairs, for which torch's operations take many times as long as what they compute. Here they are numpy's, there
 are fewer of them, and what the parameters alone decide is computed once: the layers of heads and tails with what `joined` makes of
-them, and tables of what each label, width and distance adds.
+them, and tables of what each label, width and distance adds. Where numba is installed, the loops of `pair_loops` do the rest.
 """
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 import numpy
 import torch
@@ -13,7 +13,7 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional
 
-from . import loops, places
+from . import loops, pair_loops, places
 from .products import Matrix
 from .snapshot import Snapshot
 
@@ -45,14 +45,14 @@ class ReadyScorer:
         mix = weights["mix.weight"].permute(2, 0, 1)  # (3, H, D + label size)
         self.mix, self.mix_bias = self._matrix(mix[..., :width].flatten(0, 1)), weights["mix.bias"].numpy()
         labels = weights.get("labels.weight")
-        self.token_labels = None if labels is None else (labels @ mix[..., width:].flatten(0, 1).T).numpy()
+        self.token_labels = _table(labels, mix[..., width:].flatten(0, 1))
 
     def _take_spans(self, weights: Any, width: int) -> None:
         H, span = self.size, weights["span.weight"]
         content, widths, labels = span.split([2 * width + H, 16, span.shape[1] - 2 * width - H - 16], dim=1)
         self.span = self._matrix(content)
         self.widths = (weights["widths.weight"] @ widths.T + weights["span.bias"]).numpy()
-        self.span_labels = None if self.token_labels is None else (weights["labels.weight"] @ labels.T).numpy()
+        self.span_labels = _table(weights.get("labels.weight"), labels)
 
     def _take_pairs(self, weights: Any) -> None:
         H = self.size
@@ -78,52 +78,95 @@ class ReadyScorer:
 
     def __call__(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs. vectors, spans, pairs, bounds: As `PairScorer` takes them. RETURNS (Tensor): Shape (P, K)."""
-        array = vectors.detach().numpy()
-        covered = places.Covered.by(spans)
-        tokens = _gelu(self._mix(array, spans, covered))
-        ends = self.ends(_gelu(self._contents(array, tokens, spans, covered))) + self.ends_bias
-        found = ends.reshape(-1, 2 * self.size)[2 * pairs + (0, 1)]  # (P, 2, 2H)
-        head, tail = found[:, 0, : self.size], found[:, 1, : self.size]
-        parts = [head * tail]
-        if self.context_size:
-            ranges = places.context_ranges(spans, pairs, bounds, self.context_size)
-            parts.append(range_max(tokens, *ranges, self.empty).reshape(len(pairs), -1))
-        whole = self.pair(numpy.concatenate(parts, axis=1))
-        whole += found[:, 0, self.size :]
-        whole += found[:, 1, self.size :]
-        whole += self.distances[0] if len(self.distances) == 1 else self.distances[places.distances(spans, pairs)]
+        array, H = vectors.detach().numpy(), self.size
+        tokens = _gelu(self._mix(array, spans))
+        ends = self.ends(_gelu(self._contents(array, tokens, spans))) + self.ends_bias
+        ends = ends.reshape(-1, 2 * H)  # two rows a span: as a head, and as a tail
+        whole = self.pair(self._pair_parts(ends, tokens, spans, pairs, bounds))
+        self._add_to_pairs(whole, ends, spans, pairs)
         scores = torch.from_numpy(self.output(_gelu(whole)) + self.output_bias)
         if self.bilinear is not None:
-            head, tail = torch.from_numpy(head), torch.from_numpy(tail)
+            head, tail = (torch.from_numpy(part) for part in _head_and_tail(ends[:, :H], pairs))
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _mix(self, vectors: ndarray, spans: ndarray, covered: places.Covered) -> ndarray:
+    def _mix(self, vectors: ndarray, spans: ndarray) -> ndarray:
         """The convolution over three tokens and the labels of the spans that cover them. Shape: (T, H)."""
-        parts = self.mix(vectors)
-        if self.token_labels is not None:
-            token, label = covered.labels(spans, len(vectors))
+        parts, H = self.mix(vectors), self.size
+        loop = loops.compiled(pair_loops.mix)
+        if loop is not None:
+            tokens = numpy.empty((len(vectors), H), dtype="float32")
+            loop(parts, self.mix_bias, self.token_labels, spans, tokens)
+            return tokens
+        if len(self.token_labels):
+            token, label = places.Covered.by(spans).labels(spans, len(vectors))
             parts[token] += self.token_labels[label]
-        H = self.size
         tokens = parts[:, H : 2 * H] + self.mix_bias
         tokens[1:] += parts[:-1, :H]
         tokens[:-1] += parts[1:, 2 * H :]
         return tokens
 
-    def _contents(self, vectors: ndarray, tokens: ndarray, spans: ndarray, covered: places.Covered) -> ndarray:
+    def _contents(self, vectors: ndarray, tokens: ndarray, spans: ndarray) -> ndarray:
         """What a span is, before the activation. Shape: (S, H)."""
+        loop, add = loops.compiled(pair_loops.span_parts), loops.compiled(pair_loops.add_to_spans)
+        if loop is not None and add is not None:
+            parts = numpy.empty((len(spans), 2 * vectors.shape[1] + self.size), dtype="float32")
+            loop(vectors, tokens, spans, parts)
+            contents = self.span(parts)
+            add(contents, self.widths, self.span_labels, spans)
+            return contents
+        covered = places.Covered.by(spans)
         borders = vectors[spans[:, :2] - (0, 1)].reshape(len(spans), -1)
         sums = numpy.add.reduceat(tokens[covered.token], covered.begin, axis=0)
         content = sums / (spans[:, 1] - spans[:, 0]).astype(sums.dtype)[:, None]
         contents = self.span(numpy.concatenate([borders, content], axis=1))
         contents += self.widths[places.width_buckets(spans)]
-        if self.span_labels is not None:
+        if len(self.span_labels):
             contents += self.span_labels[spans[:, 2]]
         return contents
 
+    def _pair_parts(self, ends: ndarray, tokens: ndarray, spans: ndarray, pairs: ndarray, bounds: ndarray) -> ndarray:
+        """The product of head and tail, and the maxima over what is between, before and behind them. Shape: (P, H or 4H)."""
+        loop = loops.compiled(pair_loops.pair_parts)
+        if loop is not None:
+            parts = numpy.empty((len(pairs), self.size * (4 if self.context_size else 1)), dtype="float32")
+            loop(ends, tokens, spans, pairs, bounds, self.context_size, self.empty, parts)
+            return parts
+        head, tail = _head_and_tail(ends[:, : self.size], pairs)
+        if not self.context_size:
+            return head * tail
+        ranges = places.context_ranges(spans, pairs, bounds, self.context_size)
+        return numpy.concatenate([head * tail, range_max(tokens, *ranges, self.empty).reshape(len(pairs), -1)], axis=1)
+
+    def _add_to_pairs(self, whole: ndarray, ends: ndarray, spans: ndarray, pairs: ndarray) -> None:
+        """Add what heads and tails by themselves say, and how far they are from each other, to rows of shape (P, H)."""
+        loop = loops.compiled(pair_loops.add_to_pairs)
+        if loop is not None:
+            loop(whole, ends, self.distances, spans, pairs)
+            return
+        for share in _head_and_tail(ends[:, self.size :], pairs):
+            whole += share
+        whole += self.distances[0] if len(self.distances) == 1 else self.distances[places.distances(spans, pairs)]
+
+
+def _table(labels: Optional[Tensor], weight: Tensor) -> ndarray:
+    """What each label adds. RETURNS (ndarray): Shape (labels, outputs); without labels, none of them."""
+    return numpy.zeros((0, len(weight)), dtype="float32") if labels is None else (labels @ weight.T).numpy()
+
+
+def _head_and_tail(ends: ndarray, pairs: ndarray) -> Tuple[ndarray, ndarray]:
+    """Rows of heads and rows of tails, of two a span. Shape of each: (P, H)."""
+    return ends[2 * pairs[:, 0]], ends[2 * pairs[:, 1] + 1]
+
 
 def _gelu(values: ndarray) -> ndarray:
-    return functional.gelu(torch.from_numpy(values)).numpy()
+    """The activation. values (ndarray): Perhaps overwritten. RETURNS (ndarray): The same shape."""
+    loop = loops.compiled(pair_loops.gelu)
+    if loop is None:
+        return functional.gelu(torch.from_numpy(values)).numpy()
+    values = numpy.ascontiguousarray(values)
+    loop(values.reshape(-1))
+    return values
 
 
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray) -> ndarray:

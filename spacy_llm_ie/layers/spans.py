@@ -88,12 +88,11 @@ def _in_loops(
 ) -> ndarray:
     """As `span_probabilities`; loop (Callable): `loops.span_scores`, compiled."""
     places, spelling = numpy.ascontiguousarray(spans, dtype="int64"), numpy.array(tags, dtype="int64")
-    emissions, transitions = numpy.ascontiguousarray(p.emissions, dtype="float64"), p.transitions.astype("float64")
-    steps, ends = numpy.where(closing, transitions, NEG_INF), numpy.where(closing.any(axis=1), p.end, NEG_INF).astype("float64")
+    emissions, lengths, _, end, transitions = p.plain()
     scores = numpy.empty(len(places))
-    lengths = p.lengths.astype("int64")
-    loop(emissions, lengths, ends, transitions, steps, spelling, places, messages.sums, messages.scales, scores)
-    return numpy.exp(numpy.minimum(scores - messages.log_z[places[:, 0]], 0.0))
+    known = (closing, spelling, places, messages.sums, messages.scales, messages.log_z)
+    loop(emissions, lengths, end, transitions, *known, scores)
+    return scores
 
 
 def _pick(table: ndarray, columns: ndarray) -> ndarray:

@@ -1,5 +1,6 @@
 """Maxima over the paths of a linear chain, on plain arrays: Viterbi, n-best. Notation as in `chain`."""
 
+import math
 from typing import Callable, List, NamedTuple, Tuple
 
 import numpy
@@ -58,7 +59,7 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
     place = order.argsort()
     bits = int(K - 1).bit_length()
     real = real_tokens(p.lengths, T)
-    unit, forbidden = _unit(p, real, bits)
+    unit, forbidden = _unit(_reach(p, real), T, bits)
 
     def whole(scores: ndarray) -> ndarray:
         result = numpy.maximum(scores * unit, forbidden).astype(numpy.int64)
@@ -80,21 +81,18 @@ def viterbi(p: Potentials, blocks: List[Block]) -> Tuple[ndarray, ndarray]:
     return tags[back], scores[back]
 
 
-def viterbi_in_loops(p: Potentials, loop: Callable) -> Tuple[ndarray, ndarray]:
+def viterbi_in_loops(p: Potentials, reach: Callable, loop: Callable) -> Tuple[ndarray, ndarray]:
     """As `viterbi`, with the same whole numbers, so that equally good paths are told apart alike.
 
     p (Potentials): The chain.
-    loop (Callable): `loops.best_paths`, compiled.
+    reach, loop (Callable): `loops.reach` and `loops.best_paths`, compiled.
     RETURNS (Tuple[ndarray, ndarray]): Tags (B, T), -1 on padding; and scores (B,).
     """
     B, T, K = p.emissions.shape
     tags, scores = numpy.full((B, T), -1), numpy.zeros(B, dtype=numpy.int64)
-    real = real_tokens(p.lengths, T)
-    unit, forbidden = _unit(p, real, int(K - 1).bit_length())
-    emissions = p.emissions if real.all() else numpy.where(real[:, :, None], p.emissions, 0.0)
-    parts = (numpy.maximum(x * unit, forbidden).astype(numpy.int64) for x in (emissions, p.start, p.end, p.transitions))
-    emissions, *others = map(numpy.ascontiguousarray, parts)
-    loop(emissions, p.lengths.astype(numpy.int64), *others, tags, scores)
+    chain = p.plain()
+    unit, forbidden = _unit(reach(*chain), T, int(K - 1).bit_length())
+    loop(*chain, unit, forbidden, tags, scores)
     return tags, scores / unit
 
 
@@ -110,7 +108,7 @@ def viterbi_one_by_one(p: Potentials) -> Tuple[ndarray, ndarray]:
         if length:
             one = p._replace(emissions=p.emissions[row : row + 1, :length], lengths=p.lengths[row : row + 1])
             bits = int(K - 1).bit_length()
-            unit, forbidden = _unit(one, numpy.ones((1, length), dtype=bool), bits)
+            unit, forbidden = _unit(_reach(one, numpy.ones((1, length), dtype=bool)), length, bits)
             parts = (one.emissions[0], p.start, p.end, p.transitions)
             whole = (numpy.maximum(part * unit, forbidden).astype(numpy.int64) << bits for part in parts)
             path, score = _best_path(*whole, bits)
@@ -152,12 +150,20 @@ def _packed_steps(block: Block, scores: ndarray) -> ndarray:
     return numpy.ascontiguousarray(steps.transpose(1, 0, 2)[..., None])
 
 
-def _unit(p: Potentials, real: ndarray, bits: int) -> Tuple[float, float]:
-    """How many whole numbers one score point is, and the whole number that stands for -inf."""
+def _reach(p: Potentials, real: ndarray) -> float:
+    """As `loops.reach`."""
     parts = [p.emissions[real], p.start, p.end, p.transitions]
-    reach = sum(numpy.abs(x[numpy.isfinite(x)]).max(initial=0.0) for x in parts) * (real.shape[1] + 2) + 1.0
-    unit = 2.0 ** min(40, 62 - bits - 4 - int(numpy.ceil(numpy.log2(reach))))
-    return unit, -2.0 * numpy.ceil(reach * unit)
+    return float(sum(numpy.abs(x[numpy.isfinite(x)]).max(initial=0.0) for x in parts))
+
+
+def _unit(reach: float, tokens: int, bits: int) -> Tuple[float, float]:
+    """How many whole numbers one point of a score is, and the whole number that stands for -inf.
+
+    reach (float): The sum of the greatest emission, start, end and step. tokens (int): Most in a sequence.
+    """
+    most = reach * (tokens + 2) + 1.0
+    unit = 2.0 ** min(40, 62 - bits - 4 - math.ceil(math.log2(most)))
+    return unit, -2.0 * math.ceil(most * unit)
 
 
 def _best_prefixes(

@@ -9,6 +9,7 @@ from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 
 from ..errors import Errors
+from ..layers import loops
 from ..layers.chain import Potentials, ScaledMessages, scaled_messages
 from ..layers.crf import LinearChainCRF
 from ..layers.padding import buckets, pad
@@ -150,16 +151,22 @@ def _best_path(
             p = p._replace(emissions=p.emissions[rows], lengths=p.lengths[rows])
         messages = scaled_messages(p)
     scores = span_probabilities(p, messages, tables.closing, tables.span_tags, found)
+    found[:, 0] = rows[found[:, 0]]
     for (row, start, end, label), score in zip(found.tolist(), scores.tolist()):
-        yield int(rows[row]), (start, end, scheme.labels[label], score)
+        yield row, (start, end, scheme.labels[label], score)
 
 
 def path_spans(tags: ndarray, begins: ndarray, continues: ndarray, label: ndarray) -> ndarray:
     """Read spans from legal paths.
 
     tags (ndarray): Tag ids, -1 on padding. Shape: (B, T).
+    begins, continues, label (ndarray): Of each tag, as in the tables of a scheme. Shape of each: (K,).
     RETURNS (ndarray): Rows of (sequence, start, end, label), in reading order. Shape: (N, 4).
     """
+    loop = loops.compiled(loops.path_spans)
+    if loop is not None:
+        spans = numpy.empty((tags.size, 4), dtype="int64")
+        return spans[: loop(tags, begins, continues, label, spans)]
     real = tags >= 0
     begin, going = begins[tags] & real, continues[tags] & real
     next_going = numpy.zeros_like(going)

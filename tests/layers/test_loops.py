@@ -39,7 +39,7 @@ def make_potentials(scheme):
 
 
 def test_best_paths(potentials, compiled):
-    tags, scores = viterbi.viterbi_in_loops(potentials, compiled(loops.best_paths))
+    tags, scores = viterbi.viterbi_in_loops(potentials, compiled(loops.reach), compiled(loops.best_paths))
     expected, best = viterbi.viterbi_one_by_one(potentials)
     numpy.testing.assert_array_equal(tags, expected)
     numpy.testing.assert_allclose(scores, best, atol=1e-6)
@@ -47,7 +47,7 @@ def test_best_paths(potentials, compiled):
 
 def test_of_equally_good_paths_the_same_one(compiled):
     p = chain.Potentials(numpy.zeros((3, 5, 4)), numpy.array([5, 2, 3]), numpy.zeros(4), numpy.zeros(4), numpy.zeros((4, 4)))
-    tags, _ = viterbi.viterbi_in_loops(p, compiled(loops.best_paths))
+    tags, _ = viterbi.viterbi_in_loops(p, compiled(loops.reach), compiled(loops.best_paths))
     numpy.testing.assert_array_equal(tags, viterbi.viterbi_one_by_one(p)[0])
 
 
@@ -110,6 +110,6 @@ def test_without_a_folder_for_it_nothing_is_kept(monkeypatch):
 
     monkeypatch.setattr(numba, "njit", njit)
     loops.compiled.cache_clear()
-    assert loops.compiled(loops.best_paths) is loops.best_paths
+    assert loops.compiled(loops.path_spans) is loops.path_spans
     assert [settings.get("cache", False) for settings in asked] == [True, False]
     loops.compiled.cache_clear()

@@ -7,7 +7,7 @@ import numpy
 import pytest
 import torch
 
-from spacy_llm_ie.layers import loops, places, products
+from spacy_llm_ie.layers import loops, pair_loops, places, products
 from spacy_llm_ie.layers import pairs as layer
 from spacy_llm_ie.layers.pairs import PairScorer, maxima, pair_loss, pair_probabilities, range_max
 
@@ -399,11 +399,11 @@ def make_ready(settings, seed=0):
     return scorer.float(), (vectors.float(), *tables), expected
 
 
-@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize("way", ["compiled", "plain", "numpy"])
 @pytest.mark.parametrize("settings", FEATURES.values(), ids=FEATURES)
-def test_few_pairs_are_scored_alike_by_numpy(settings, numba, monkeypatch):
-    if not numba:
-        monkeypatch.setattr(loops, "compiled", lambda function: None)
+def test_few_pairs_are_scored_alike_by_each_way(settings, way, monkeypatch):
+    if way != "compiled":
+        monkeypatch.setattr(loops, "compiled", lambda function: function if way == "plain" else None)
     scorer, batch, expected = make_ready(settings)
     with torch.no_grad():
         found = scorer(*batch)
@@ -453,3 +453,11 @@ def test_training_and_many_pairs_are_torchs(monkeypatch):
             scorer.float()(*batch)
             monkeypatch.undo()
     assert scorer._ready is None
+
+
+def test_gelu_of_all_sizes():
+    values = numpy.concatenate([numpy.linspace(-9, 9, 2001), [0.0, -0.0, 1e-8, -1e-8, 1e4, -1e4]]).astype("float32")
+    found = values.copy()
+    pair_loops.gelu(found)
+    expected = [0.5 * x * math.erfc(-x * 0.5**0.5) for x in values.tolist()]
+    numpy.testing.assert_allclose(found, expected, rtol=5e-7, atol=1e-6)
