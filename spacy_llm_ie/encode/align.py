@@ -2,8 +2,8 @@
 
 Each document is split into pieces once, as a whole. Windows are ranges of tokens; their rows are slices of
 those pieces, framed by the special pieces. All arrays are flat over the batch: token t of document d has the
-index (tokens of the documents before d) + t. Nothing here loops over tokens or pieces in Python, but for
-tokenizers without offsets.
+index (tokens of the documents before d) + t. Nothing here loops over tokens or pieces in Python that is not
+compiled, but for tokenizers without offsets.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from spacy_alignments import get_alignments
 from spacy_transformers.data_classes import WordpieceBatch
 from thinc.types import Ints1d, Ragged
 
+from ..layers import loops
+from . import piece_loops
 from .frame import Frame, concat_ranges, fill_rows, row_lengths
 
 
@@ -234,6 +236,8 @@ def lay_out(pieces: Pieces, rows: Rows, lifted: Dict[int, Ints1d], size: int) ->
     RETURNS (Tuple[Ints1d, Ints1d, Ints1d]): All pieces, those of the lifted tokens last. Shape: (P,). And the first piece and the
         end of each row in them. Shape of each: (R,).
     """
+    if not lifted and (rows.stop > rows.start).all():
+        return pieces.ids, pieces.token_first[rows.start], pieces.token_end[rows.stop - 1]
     long_tokens = rows.start[rows.alone]
     used = [lifted[int(token)][:size] for token in long_tokens]
     ids = numpy.concatenate([pieces.ids, *used])
@@ -257,6 +261,13 @@ def align_tokens(
     RETURNS (Tuple[Ints1d, Ints1d]): Indices into the flattened rows, those of one token after those of the token before; and
         how many each token has. Shape: (T,).
     """
+    loop = loops.compiled(piece_loops.align)
+    if loop is not None and not rows.alone.any() and (rows.start[1:] >= rows.stop[:-1]).all():
+        first, last = pieces.token_first, pieces.token_end
+        counts = numpy.zeros(len(first), dtype="int32")
+        target = numpy.empty(int((last - first).sum()) + len(first), dtype="int32")
+        count = loop(first, last, pieces.solid, begin, rows.start, rows.stop, offsets, len(frame.prefix), target, counts)
+        return target[:count], counts
     n_tokens, n_prefix = len(pieces.token_first), len(frame.prefix)
     row = numpy.repeat(numpy.arange(len(rows.doc)), rows.stop - rows.start)
     token = concat_ranges(rows.start, rows.stop - rows.start)

@@ -135,6 +135,8 @@ def plan_passes(
     full_enough (float): Least length of a row as a share of the longest one in its pass.
     RETURNS (List[Ints1d]): The rows of each pass; the longest rows come first.
     """
+    if len(lengths) == 1:
+        return [numpy.zeros(1, dtype="int64")]
     order = numpy.argsort(-lengths, kind="stable")
     rising = -lengths[order]
     passes, begin = [], 0

@@ -6,6 +6,9 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 import numpy
 from thinc.types import Ints1d
 
+from ..layers import loops
+from . import piece_loops
+
 PROBE = "a 1 . \u4e2d"
 
 
@@ -113,23 +116,32 @@ def fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d, passes: Seq
     RETURNS (FilledRows): The whole.
     """
     order, sizes = numpy.concatenate(passes), numpy.array([len(rows) for rows in passes])
-    counts, lengths = (end - begin)[order], row_lengths(frame, begin, end)[order]
+    lengths = row_lengths(frame, begin, end)[order]
     widths = numpy.maximum.reduceat(lengths, numpy.cumsum(sizes) - sizes)
     cells = numpy.repeat(widths, sizes)
-    first = numpy.cumsum(cells) - cells
     total = int(cells.sum())
     input_ids, types = (numpy.full(total, pad, dtype="int64") for pad in (frame.pad, frame.pad_type))
-    mask = numpy.zeros(total, dtype=bool)
-    mask[concat_ranges(first, lengths)] = True
-    text = first + len(frame.prefix)
+    mask, offsets = numpy.zeros(total, dtype=bool), numpy.empty(len(order), dtype="int64")
+    loop = loops.compiled(piece_loops.fill)
+    if loop is None:
+        first = numpy.cumsum(cells) - cells
+        offsets[order] = first
+        mask[concat_ranges(first, lengths)] = True
+        _fill(frame, ids, begin[order], end[order], first, input_ids, types)
+    else:
+        special = (frame.prefix, frame.suffix, frame.prefix_types, frame.suffix_types)
+        loop(order, cells, ids, begin, end, *special, frame.text_type, input_ids, types, mask, offsets)
+    return FilledRows(input_ids, types, mask, list(zip(sizes.tolist(), widths.tolist())), offsets)
+
+
+def _fill(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d, first: Ints1d, input_ids: Ints1d, types: Ints1d) -> None:
+    """Write the pieces of rows that begin at `first`, and their segment numbers."""
+    counts, text = end - begin, first + len(frame.prefix)
     places = concat_ranges(text, counts)
-    input_ids[places], types[places] = ids[concat_ranges(begin[order], counts)], frame.text_type
+    input_ids[places], types[places] = ids[concat_ranges(begin, counts)], frame.text_type
     for start, special, kinds in ((first, frame.prefix, frame.prefix_types), (text + counts, frame.suffix, frame.suffix_types)):
         places = start[:, None] + numpy.arange(len(special))
         input_ids[places], types[places] = special, kinds
-    offsets = numpy.empty_like(first)
-    offsets[order] = first
-    return FilledRows(input_ids, types, mask, list(zip(sizes.tolist(), widths.tolist())), offsets)
 
 
 def concat_ranges(starts: Ints1d, counts: Ints1d) -> Ints1d:

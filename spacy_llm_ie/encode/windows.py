@@ -51,7 +51,11 @@ def cut_docs(split: SplitT, limit: Optional[int], frame: Frame, get_spans: Calla
     bounds = numpy.cumsum([0] + [len(doc) for doc in full])
     counted = isinstance(get_spans, WordpieceSpans)
     size, overlap = get_spans.measure(limit) if counted else (limit or NO_LIMIT, 0)
-    pieces, lifted = split(full).lift(size)
+    pieces = split(full)
+    if counted and _most_pieces(pieces, bounds) <= size:  # each document is one window
+        rows = Rows(numpy.arange(len(full)), bounds[:-1], bounds[1:], numpy.zeros(len(full), dtype=bool))
+        return Windows(pieces, {}, rows, size, bounds)
+    pieces, lifted = pieces.lift(size)
     whole = list(zip(range(len(full)), bounds[:-1], bounds[1:]))
     ranges = whole if counted else _read_spans(get_spans, full, bounds)
     windows = _fit_windows(pieces, ranges, size, overlap)
@@ -100,6 +104,11 @@ def longest_text(tokenizer: Any, transformer: Any, special: int) -> Optional[int
     if min(limits) - special < LEAST_WINDOW:
         raise ValueError(Errors.E507.format(limit=min(limits), special=special, least=LEAST_WINDOW))
     return int(min(limits)) - special
+
+
+def _most_pieces(pieces: Pieces, bounds: Ints1d) -> int:
+    """How many pieces the longest document has. RETURNS (int): Those between its tokens count too."""
+    return int((pieces.token_end[bounds[1:] - 1] - pieces.token_first[bounds[:-1]]).max())
 
 
 def _read_spans(get_spans: Callable, docs: Sequence[Doc], bounds: Ints1d) -> List[Tuple[int, int, int]]:

@@ -12,7 +12,9 @@ from spacy.strings import StringStore
 from spacy.tokens import Doc
 from thinc.types import Ints1d
 
+from ..layers import loops
 from ..rows import GrowingRows
+from . import piece_loops
 from .align import Pieces, split_docs, split_texts
 from .frame import Frame, concat_ranges
 
@@ -154,6 +156,13 @@ class WordSplitter:
     def _lay_out(self, units: Ints1d) -> Pieces:
         """The pieces of units, one after the other."""
         first_piece, counts, first_token, sizes = self._places.rows[units].T
+        loop = loops.compiled(piece_loops.lay_units)
+        if loop is not None:
+            n_pieces, n_tokens = int(counts.sum()), int(sizes.sum())
+            pieces, tokens = numpy.empty((3, n_pieces), dtype="int64"), numpy.empty((2, n_tokens), dtype="int64")
+            solid = numpy.empty(n_pieces, dtype=bool)
+            loop(units, self._places.rows, self._pieces.rows, self._tokens.rows, pieces, solid, tokens)
+            return Pieces(*pieces, solid, *tokens)
         ids, first, last, solid = self._pieces.rows[concat_ranges(first_piece, counts)].T
         tokens = numpy.repeat(numpy.cumsum(sizes) - sizes, counts)
         ranges = self._tokens.rows[concat_ranges(first_token, sizes)]

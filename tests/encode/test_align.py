@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from spacy_llm_ie.encode.align import Rows, build_rows, split_docs
 from spacy_llm_ie.encode.frame import Frame, concat_ranges
 
+pytestmark = pytest.mark.usefixtures("each_way")
 VOCAB = Vocab()
 WORDS = st.sampled_from(
     ["the", "bank", "buying", "can", "'t", "n't", "$", "3.5", "-", "\n", "\n\n", "\u200b", "\x07", "\U0001f600"]
@@ -94,6 +95,13 @@ def test_token_in_two_windows_is_aligned_to_both(fast):
         ["[CLS]", "buy", "##ing", "london", "[SEP]", "[PAD]"],
     ]
     assert align == [[1], [2], [3, 4, 7, 8], [4, 8], [9]]
+
+
+def test_windows_side_by_side(fast):
+    doc = Doc(VOCAB, words=["the", "bank", "\n", "buying", "london"])
+    wordpieces, align = align_docs(fast, [doc], [(0, 0, 2), (0, 2, 5)])
+    assert wordpieces.strings == [["[CLS]", "the", "bank", "[SEP]", "[PAD]"], ["[CLS]", "buy", "##ing", "london", "[SEP]"]]
+    assert align == [[1], [2], [5], [6, 7], [8]]
 
 
 def test_long_token_is_lifted_out_of_the_text(fast):

@@ -17,6 +17,7 @@ from spacy_llm_ie.encode import words
 from spacy_llm_ie.encode.align import split_docs
 from spacy_llm_ie.encode.words import OfTokenizer, WordSplitter, splits_words_alone
 
+pytestmark = pytest.mark.usefixtures("each_way")
 VOCAB = Vocab()
 WORDS = st.sampled_from(
     [
