@@ -9,7 +9,7 @@ from numpy import ndarray
 from spacy.tokens import Doc
 from thinc.api import Model, NumpyOps, Ops
 from thinc.layers.chain import forward as forward_chain
-from thinc.types import Floats2d, Ints1d, Ragged
+from thinc.types import Floats2d, Ints1d
 
 # Leaves of an embedding that treat each token for itself.
 BY_TOKEN = {"ints-getitem", "hashembed", "maxout", "layernorm", "dropout", "linear"}
@@ -27,6 +27,8 @@ def join_rows(ops: Ops, arrays: Sequence[Floats2d]) -> Floats2d:
     """
     full = [array for array in arrays if len(array)]
     first = full[0]
+    if len(full) == 1:
+        return first
     if not isinstance(first, ndarray):
         return ops.flatten(full)
     address = first.__array_interface__["data"][0]
@@ -35,7 +37,7 @@ def join_rows(ops: Ops, arrays: Sequence[Floats2d]) -> Floats2d:
             return numpy.concatenate(full)
         address += array.nbytes
     if first.base is None:
-        return first if len(full) == 1 else numpy.concatenate(full)
+        return numpy.concatenate(full)
     rows = sum(map(len, full))
     return numpy.lib.stride_tricks.as_strided(first, (rows, first.shape[1]), first.strides)
 
@@ -139,10 +141,10 @@ class EmbedOnce:
 
 
 def _embed(node: Model, attributes: ndarray) -> Floats2d:
-    rows = Ragged(attributes, numpy.array([len(attributes)], dtype="int32"))
-    for layer in node.layers[2:-1]:
+    rows = attributes
+    for layer in node.layers[2:-1]:  # `with_array`, all of them, which takes an array as it is
         rows = layer.predict(rows)
-    return rows.dataXd
+    return rows
 
 
 def _parameters(node: Model) -> List[Any]:

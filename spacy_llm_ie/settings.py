@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
@@ -157,6 +158,8 @@ class ConfiguredPipe(TrainablePipe):
 
     def check_upstream(self, docs: Iterable[Any]) -> None:
         """A transformer listener answers with zeros if the transformer did not run; that must not pass for an answer."""
+        if not Doc.has_extension("trf_data"):  # nothing has imported transformers
+            return
         if any(len(doc) and doc._.trf_data is None for doc in docs):
             below = self.model.get_ref("tok2vec").walk()
             if any(node.name.endswith("listener") and node.name != "tok2vec-listener" for node in below):

@@ -121,6 +121,8 @@ def _encode(tokenizer: Any, texts: Sequence[str]) -> List[Any]:
     RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
     """
     leave_whole(tokenizer)  # somebody may have used the tokenizer for something else
+    if len(texts) == 1:
+        return [tokenizer.backend_tokenizer.encode(texts[0], add_special_tokens=False)]  # not in another thread
     return tokenizer.backend_tokenizer.encode_batch(list(texts), add_special_tokens=False)
 
 

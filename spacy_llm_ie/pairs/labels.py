@@ -101,6 +101,8 @@ class LabelTable:
         fit = self.joined[_types(rows, pairs)]
         if fit.all():
             return list(pairs)
+        if len(pairs) == 1:
+            return [pairs[0][fit]]
         ends = numpy.concatenate([[0], numpy.cumsum(fit)])[numpy.cumsum([len(part) for part in pairs])]
         return split_rows(numpy.concatenate(pairs)[fit], numpy.diff(ends, prepend=0).tolist())
 
@@ -130,6 +132,8 @@ def _types(rows: Sequence[ndarray], pairs: Sequence[ndarray]) -> Tuple[ndarray, 
     """The numbers of the labels of heads and of tails of all pairs. Shape of each: (all pairs,)."""
     if not len(rows):
         return numpy.zeros(0, dtype="int64"), numpy.zeros(0, dtype="int64")
+    if len(rows) == 1:
+        return tuple(rows[0][:, 2][pairs[0].T])
     sizes = numpy.array([len(part) for part in rows])
     before = numpy.repeat(numpy.cumsum(sizes) - sizes, [len(part) for part in pairs])
     heads, tails = numpy.concatenate(rows)[:, 2][numpy.concatenate(pairs) + before[:, None]].T
