@@ -119,9 +119,12 @@ class EmbedOnce:
         with self._lock:
             if len(self._places) > MOST_KEPT or not _same(self._made_of, parameters):
                 self.forget(parameters)
-            new = [i for i, number in enumerate(numbers) if number not in self._places]
+            new = {number: i for i, number in enumerate(numbers) if number not in self._places}
             if new:
-                self._add(node, attributes[new])
+                added = attributes[list(new.values())]
+                begin = self._attributes.append(added)
+                self._vectors.append(_embed(node, added))
+                self._places.update(zip(new, range(begin, begin + len(new))))
             places = [self._places[number] for number in numbers]
             if numpy.array_equal(self._attributes.rows[places], attributes):
                 return self._vectors.rows[places]
@@ -131,13 +134,6 @@ class EmbedOnce:
         """Forget all tokens. parameters (Sequence[Any]): Those that the next ones are embedded with."""
         self._made_of, self._places = parameters, {}
         self._attributes, self._vectors = GrowingRows(), GrowingRows()
-
-    def _add(self, node: Model, attributes: ndarray) -> None:
-        first, _ = distinct_rows(attributes)
-        attributes = attributes[first]
-        begin = self._attributes.append(attributes)
-        self._vectors.append(_embed(node, attributes))
-        self._places.update(zip(row_numbers(attributes).tolist(), range(begin, begin + len(attributes))))
 
 
 def _embed(node: Model, attributes: ndarray) -> Floats2d:

@@ -1,6 +1,6 @@
 """Tells whether parameters are still what something was computed of."""
 
-from typing import Iterable, Tuple
+from typing import Iterable, List, Tuple
 
 import torch
 from numpy import ndarray
@@ -20,22 +20,25 @@ class Snapshot:
     """
 
     def __init__(self, tensors: Iterable[Tensor]) -> None:
-        tensors = list(tensors)
-        self._can_tell = all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors)
-        self._kept = []
-        for tensor in tensors if self._can_tell else ():
+        self._tensors = list(tensors)
+        self._can_tell = all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in self._tensors)
+        # Arrays over the memory of the tensors, and the places in them that are looked at.
+        self._places: List[Tuple[ndarray, int]] = []
+        for tensor in self._tensors if self._can_tell else ():
             numbers = tensor.detach().reshape(-1)
             numbers = numbers.view(AS_WHOLE.get(tensor.dtype, tensor.dtype)).numpy()
-            self._kept.append((tensor, tensor.data_ptr(), tensor._version, numbers, _some(numbers)))
+            size = len(numbers)
+            self._places += [(numbers, i) for i in (0, size // 2, size - 1)] if size else []
+        self._state = self._look()
 
     def is_current(self) -> bool:
         """Whether the tensors are the same as then. RETURNS (bool): False if one was written to, or has other memory."""
-        for tensor, address, version, numbers, some in self._kept:
-            if tensor._version != version or tensor.data_ptr() != address or _some(numbers) != some:
-                return False
-        return self._can_tell
+        return self._can_tell and self._look() == self._state
 
-
-def _some(numbers: ndarray) -> Tuple[float, ...]:
-    size = len(numbers)
-    return (numbers.item(0), numbers.item(size // 2), numbers.item(size - 1)) if size else ()
+    def _look(self) -> List[float]:
+        """How often each tensor was written to, where its memory is, and some of its numbers."""
+        tensors = self._tensors
+        found: List[float] = [tensor._version for tensor in tensors]
+        found += [tensor.data_ptr() for tensor in tensors]
+        found += [numbers.item(i) for numbers, i in self._places]
+        return found

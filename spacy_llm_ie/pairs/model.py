@@ -117,6 +117,8 @@ def _offsets(vectors: Sequence[Floats2d]) -> ndarray:
 def _rows(batch: PairBatch, offsets: ndarray) -> Tuple[ndarray, ...]:
     """Spans, pairs and document borders of the whole batch, as rows of what is one long text. As `PairScorer` takes them."""
     sizes, begin, end = [len(rows) for rows in batch.spans], offsets[:-1], offsets[1:] - 1
+    if len(sizes) == 1:
+        return batch.spans[0], batch.pairs[0], numpy.repeat([[0, end[0]]], sizes[0], axis=0)
     spans = numpy.concatenate(batch.spans)
     spans[:, :2] += numpy.repeat(begin, sizes)[:, None]
     before = numpy.cumsum(sizes) - sizes
