@@ -17,7 +17,8 @@ from spacy_llm_ie.processor import bfloat16_is_quick
 
 
 def rate(multiply, operations, seconds=0.5):
-    """RETURNS (float): Billions of operations a second, the median of what fits into some time."""
+    """RETURNS (float): Billions of operations a second, the median of what fits into some time, in this thread alone."""
+    torch.set_num_threads(1)  # each thread has its own number
     rates, end = [], time.perf_counter() + seconds
     with torch.no_grad():
         while time.perf_counter() < end:

@@ -235,10 +235,11 @@ def encode_windows(runtime: Runtime, frame: Frame, windows: Windows, max_pieces:
     passes = plan_passes(row_lengths(frame, begin, end), max_pieces, FEW_PIECES, FULL_ENOUGH)
     filled = fill_rows(frame, ids, begin, end, passes)
     flat = numpy.empty((len(filled.mask), runtime.width), dtype="float32")
+    run = runtime.run_single if len(filled.shapes) == 1 else runtime.run
 
     def read(part: PassOfRows) -> None:
         inputs = {"input_ids": part.input_ids, "attention_mask": part.mask.astype("int64"), "token_type_ids": part.types}
-        flat[part.place] = runtime.run(inputs).reshape(-1, runtime.width)  # at once, while it is in the processor's cache
+        flat[part.place] = run(inputs).reshape(-1, runtime.width)  # at once, while it is in the processor's cache
 
     deque(runtime.each(read, filled.passes()), maxlen=0)
     target, counts = align_tokens(frame, windows.pieces, windows.rows, begin, end, filled.offsets)

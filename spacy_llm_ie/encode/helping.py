@@ -42,7 +42,7 @@ class HelpingPool:
 
         future (Future): A task of this pool, or anything that ends when some tasks are done.
         """
-        if not getattr(self._mine, "stands_by", False) and not future.done():
+        if not self.stands_by() and not future.done():
             future.add_done_callback(self._notify)
             while not future.done():
                 with self._changed:
@@ -59,6 +59,10 @@ class HelpingPool:
             yield
         finally:
             self._mine.stands_by = False
+
+    def stands_by(self) -> bool:
+        """Whether this thread only waits for others; see `standing_by`."""
+        return getattr(self._mine, "stands_by", False)
 
     def _notify(self, _: Future) -> None:
         with self._changed:

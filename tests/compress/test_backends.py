@@ -1,6 +1,7 @@
 """Encoders that were exported answer as torch does, in each runtime, for any text and batch; and say what is missing."""
 
 import builtins
+import contextlib
 import importlib.util
 import subprocess
 import sys
@@ -127,6 +128,52 @@ def test_passes_run_side_by_side_and_come_back_in_order(runtime):
 
         found = list(session.each(read, range(len(given))))
         assert all(numpy.abs(a - b).max() < 1e-5 for a, b in zip(found, expected))
+
+
+@pytest.fixture
+def single():
+    encoder = BertModel(BertConfig(hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL)).eval()
+    return OnnxRuntime(export_onnx(encoder, False), "float32", 2), inputs_of(1, 7, ("input_ids", "attention_mask"))
+
+
+def test_texts_one_by_one_are_read_by_threads_that_share_a_pass(single):
+    session, given = single
+    if not session._can_spin_briefly():
+        pytest.skip("an old ONNX Runtime")
+    expected, started = session.run(given).copy(), []
+    start = session._start
+    session._start = lambda weights, threads, spin: (started.append((threads, spin > 0)), start(weights, threads, spin))[1]
+    session.run_single(given)
+    assert not started  # one text does not say that there will be more
+    for _ in range(2):
+        numpy.testing.assert_allclose(session.run_single(given), expected, atol=1e-5)
+    assert started == [(2, True)]
+
+
+@pytest.mark.parametrize("why", ["a stream", "another text", "one thread", "an old runtime"])
+def test_where_they_would_disturb_others_they_do_not(single, why, monkeypatch):
+    session, given = single
+    if why == "one thread":
+        session.pool = None
+    elif why == "another text":
+        session._turn.acquire()
+    elif why == "an old runtime":
+        monkeypatch.setattr(session.load_package(), "__version__", "1.23.2")
+    expected = session.run(given).copy()
+    with session.standing_by() if why == "a stream" else contextlib.nullcontext():
+        for _ in range(3):
+            numpy.testing.assert_array_equal(session.run_single(given), expected)
+    assert session._single is None
+
+
+def test_what_a_single_text_needs_is_one_pass(nlp, tmp_path):
+    runtime = (small := compiled(nlp, tmp_path)).get_pipe("transformer").model.runtime
+    asked = []
+    runtime.run_single = lambda inputs: (asked.append(len(inputs["input_ids"])), runtime.run(inputs))[1]
+    small("The bank agreed to buy a new group in Paris.")
+    assert asked == [1]
+    small("Monday word " * 200)  # several windows, which are read side by side
+    assert asked == [1]
 
 
 FIRST_RUNS = """

@@ -27,3 +27,5 @@ def test_words_are_forgotten_before_a_pipeline_is_timed(tiny_bert):
     assert not splitter._units and not embedding._places
     assert len(wait_for_each(nlp, ["the bank", "the bank is"])) == 2
     assert len(splitter._units) == 3
+    assert len(wait_for_each(nlp, ["the bank", "the bank is"], ["the group of the bank"])) == 2
+    assert len(splitter._units) == 5
