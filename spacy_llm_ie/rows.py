@@ -94,6 +94,7 @@ class EmbedOnce:
 
     def __init__(self) -> None:
         self._lock, self._trained = Lock(), False
+        self._with_parameters: Tuple[Any, List[Tuple[Model, str]]] = (None, [])
         self.forget()
 
     def __reduce__(self) -> Any:
@@ -115,7 +116,7 @@ class EmbedOnce:
 
     def _look_up(self, node: Model, attributes: ndarray) -> Floats2d:
         """The vectors of tokens; those not seen before are embedded. Shape: (N, D)."""
-        numbers, parameters = row_numbers(attributes).tolist(), _parameters(node)
+        numbers, parameters = row_numbers(attributes).tolist(), self._parameters(node)
         with self._lock:
             if len(self._places) > MOST_KEPT or not _same(self._made_of, parameters):
                 self.forget(parameters)
@@ -130,6 +131,13 @@ class EmbedOnce:
                 return self._vectors.rows[places]
         return _embed(node, attributes)  # two rows have one number: one in many billions
 
+    def _parameters(self, node: Model) -> List[Any]:
+        """All arrays that vectors are computed with."""
+        if self._with_parameters[0] is not node:
+            parts = [part for layer in node.layers[2:-1] for part in layer.walk()]
+            self._with_parameters = (node, [(part, name) for part in parts for name in part.param_names])
+        return [part.get_param(name) for part, name in self._with_parameters[1]]
+
     def forget(self, parameters: Sequence[Any] = ()) -> None:
         """Forget all tokens. parameters (Sequence[Any]): Those that the next ones are embedded with."""
         self._made_of, self._places = parameters, {}
@@ -141,11 +149,6 @@ def _embed(node: Model, attributes: ndarray) -> Floats2d:
     for layer in node.layers[2:-1]:  # `with_array`, all of them, which takes an array as it is
         rows = layer.predict(rows)
     return rows
-
-
-def _parameters(node: Model) -> List[Any]:
-    parts = [part for layer in node.layers[2:-1] for part in layer.walk()]
-    return [part.get_param(name) for part in parts for name in part.param_names]
 
 
 def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -128,7 +128,7 @@ class Matrix:
         if rows.size * len(self.weight) >= FEW_FOR_TORCH:
             return linear(torch.from_numpy(rows).to(self.weight.dtype), self.weight).float().numpy()
         found = numpy.empty((len(rows), len(self.blocks), self.blocks.shape[2]), dtype="float32")
-        step = max(ALONE_IN_NUMPY // self.blocks[0].size, 1)
+        step = max(ALONE_IN_NUMPY // (self.blocks.size // len(self.blocks)), 1)
         for i in range(0, len(rows), step):
             numpy.matmul(rows[i : i + step], self.blocks, out=found[i : i + step].transpose(1, 0, 2))
         return found.reshape(len(rows), -1)[:, : len(self.weight)]

@@ -43,7 +43,7 @@ class Thresholds(NamedTuple):
 
     def lowest(self, labels: Sequence[str]) -> Optional[float]:
         """The lowest threshold that anything has to pass; None if only the best path is wanted."""
-        known = [self.candidate, *(self.of(label) for label in labels)]
+        known = [self.candidate, self.general, *(self.of(label) for label in (labels if self.by_label else ()))]
         numbers = [max(x, LOWEST_THRESHOLD) for x in known if x is not None]
         return min(numbers) if numbers else None
 
@@ -115,7 +115,7 @@ def _decode_batch(
     candidates: List[List[ScoredT]] = [[] for _ in lengths]
     lowest = thresholds.lowest(scheme.labels)
     messages = None if lowest is None else scaled_messages(p)
-    if any(thresholds.of(label) is None for label in scheme.labels):
+    if thresholds.general is None:
         for row, span in _best_path(crf, scheme, p, messages):
             if thresholds.of(span[2]) is None:
                 chosen[row].append(span)
