@@ -282,7 +282,7 @@ def build_compiled_transformer_v1(
     threads (int): Threads that run passes; 0: one for each processor that the process may use, or OMP_NUM_THREADS.
     max_pieces (int): Most word pieces, padding included, in one pass. Bounds the memory.
     pass_threads (int): How many of the threads share one pass. With 1, as many passes run side by side as there are threads, which
-        is quickest for many texts and for long ones; more make a single short text quicker, if the encoder is large.
+        is quickest for many texts and for long ones; ONNX Runtime from 1.27 on shares the pass of a single short text all the same.
     RETURNS (Model[List[Doc], FullTransformerBatch]): The model. It cannot be trained.
     RAISES (ValueError): If the backend or the precision is not known (E520).
     """

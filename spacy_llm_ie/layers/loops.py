@@ -202,42 +202,61 @@ def scaled_sums(
     for b in range(len(lengths)):
         length = lengths[b]
         for t in range(length):
-            tops[t] = emissions[b, t].max()
+            tops[t] = _greatest(emissions[b, t])
             tops[t] = tops[t] if math.isfinite(tops[t]) else 0.0
             for k in range(K):
                 weights[t, k] = math.exp(emissions[b, t, k] - tops[t])
         if length:
             last = length - 1
-            _sum_prefixes(weights[:length], tops[:length], start, steps[0], top, sums[:, 0, b], scales[:, 0, b])
-            back = (weights[:length][::-1], tops[:length][::-1])
-            _sum_prefixes(back[0], back[1], end, steps[1], top, sums[:, 1, b], scales[:, 1, b])
-            leaving, total = max(end.max(), -1e300), 0.0
+            for d in range(2):
+                entry = start if d == 0 else end
+                _sum_prefixes(weights, tops, length, d == 1, entry, steps[d], top, sums[:, d, b], scales[:, d, b])
+            leaving, total = max(_greatest(end), -1e300), 0.0
             for k in range(K):
                 total += sums[last, 0, b, k] * weights[last, k] * math.exp(end[k] - leaving)
             total = math.log(total) if total > 0 else -math.inf
             log_z[b] = total + scales[last, 0, b] + tops[last] + leaving
 
 
+def _greatest(numbers: ndarray) -> float:
+    found = -math.inf
+    for number in numbers:
+        found = number if number > found else found
+    return found
+
+
 def _sum_prefixes(
-    weights: ndarray, tops: ndarray, entry: ndarray, steps: ndarray, top: float, sums: ndarray, scales: ndarray
+    weights: ndarray,
+    tops: ndarray,
+    length: int,
+    back: bool,
+    entry: ndarray,
+    steps: ndarray,
+    top: float,
+    sums: ndarray,
+    scales: ndarray,
 ) -> None:
-    """One direction of `scaled_sums`, of one sequence. Shapes: (length, K), (length,), (K,), (K, K), (), (T, K), (T,)."""
+    """One direction of `scaled_sums`, of one sequence. Shapes: (T, K), (T,), (), (), (K,), (K, K), (), (T, K), (T,)."""
     K = len(entry)
     state, after = numpy.zeros(K), numpy.zeros(K)  # side by side in memory, as what is written to is not
-    scale = max(entry.max(), -1e300)
+    scale = max(_greatest(entry), -1e300)
     scales[0] = scale
     for k in range(K):
         state[k] = sums[0, k] = math.exp(entry[k] - scale)
-    for t in range(1, len(weights)):
-        after[:] = 0.0
+    for t in range(1, length):
+        before = length - t if back else t - 1
+        for k in range(K):
+            after[k] = 0.0
         for j in range(K):
-            weight = state[j] * weights[t - 1, j]
+            weight = state[j] * weights[before, j]
             for k in range(K):
                 after[k] += weight * steps[j, k]
-        total = after.sum() + TINY  # where no path is legal, which leaves 0 to divide
+        total = TINY  # where no path is legal, which leaves 0 to divide
+        for k in range(K):
+            total += after[k]
         for k in range(K):
             state[k] = sums[t, k] = after[k] / total
-        scale += math.log(total) + top + tops[t - 1]
+        scale += math.log(total) + top + tops[before]
         scales[t] = scale
 
 
@@ -292,7 +311,7 @@ def _leave(emissions: ndarray, transitions: ndarray, closing: ndarray, sums: nda
         leaving[k] = -math.inf
         if closing[k] and sums[k] > 0:
             leaving[k] = transitions[k] + emissions[k] + math.log(sums[k])
-    top, share = leaving.max(), 0.0
+    top, share = _greatest(leaving), 0.0
     for k in range(K if top > -math.inf else 0):
         share += math.exp(leaving[k] - top)
     return top + math.log(share) if share > 0 else top

@@ -47,18 +47,20 @@ def mix(parts: ndarray, bias: ndarray, labels: ndarray, spans: ndarray, tokens: 
     tokens (ndarray): Written. Shape: (T, H).
     """
     T, H = tokens.shape
-    covered = numpy.full(T, -1)
+    covered = numpy.zeros(T, numpy.int64)  # by the label with this number less one
     for s in range(len(spans) if len(labels) else 0):
-        covered[spans[s, 0] : spans[s, 1]] = spans[s, 2]
+        for t in range(spans[s, 0], spans[s, 1]):
+            covered[t] = spans[s, 2] + 1
     for t in range(T):
-        if covered[t] >= 0:
-            parts[t] += labels[covered[t]]
+        for h in range(3 * H if covered[t] else 0):
+            parts[t, h] += labels[covered[t] - 1, h]
     for t in range(T):
-        tokens[t] = parts[t, H : 2 * H] + bias
-        if t > 0:
-            tokens[t] += parts[t - 1, :H]
-        if t < T - 1:
-            tokens[t] += parts[t + 1, 2 * H :]
+        for h in range(H):
+            tokens[t, h] = parts[t, H + h] + bias[h]
+        for h in range(H if t > 0 else 0):
+            tokens[t, h] += parts[t - 1, h]
+        for h in range(H if t < T - 1 else 0):
+            tokens[t, h] += parts[t + 1, 2 * H + h]
 
 
 def span_parts(vectors: ndarray, tokens: ndarray, spans: ndarray, parts: ndarray) -> None:
@@ -70,14 +72,15 @@ def span_parts(vectors: ndarray, tokens: ndarray, spans: ndarray, parts: ndarray
     D, H = vectors.shape[1], tokens.shape[1]
     for s in range(len(spans)):
         start, end = spans[s, 0], spans[s, 1]
-        parts[s, :D] = vectors[start]
-        parts[s, D : 2 * D] = vectors[end - 1]
-        mean = parts[s, 2 * D :]
-        mean[:] = tokens[start]
-        for t in range(start + 1, end):
-            mean += tokens[t]
+        for d in range(D):
+            parts[s, d], parts[s, D + d] = vectors[start, d], vectors[end - 1, d]
         for h in range(H):
-            mean[h] /= numpy.float32(end - start)
+            parts[s, 2 * D + h] = tokens[start, h]
+        for t in range(start + 1, end):
+            for h in range(H):
+                parts[s, 2 * D + h] += tokens[t, h]
+        for h in range(H):
+            parts[s, 2 * D + h] /= numpy.float32(end - start)
 
 
 def add_to_spans(contents: ndarray, widths: ndarray, labels: ndarray, spans: ndarray) -> None:
@@ -92,9 +95,10 @@ def add_to_spans(contents: ndarray, widths: ndarray, labels: ndarray, spans: nda
         bucket = 0
         while bucket < len(WIDTH_BORDERS) and WIDTH_BORDERS[bucket] < spans[s, 1] - spans[s, 0]:
             bucket += 1
-        contents[s] += widths[bucket]
-        if len(labels):
-            contents[s] += labels[spans[s, 2]]
+        for h in range(contents.shape[1]):
+            contents[s, h] += widths[bucket, h]
+        for h in range(contents.shape[1] if len(labels) else 0):
+            contents[s, h] += labels[spans[s, 2], h]
 
 
 def pair_parts(
@@ -120,7 +124,8 @@ def pair_parts(
     H = tokens.shape[1]
     for p in range(len(pairs)):
         head, tail = pairs[p, 0], pairs[p, 1]
-        parts[p, :H] = ends[2 * head, :H] * ends[2 * tail + 1, :H]
+        for h in range(H):
+            parts[p, h] = ends[2 * head, h] * ends[2 * tail + 1, h]
         if size == 0:
             continue
         first, second = (head, tail) if spans[head, 0] <= spans[tail, 0] else (tail, head)
@@ -133,11 +138,13 @@ def pair_parts(
                 low, high = max(begin - size, bounds[head, 0]), begin
             else:
                 low, high = last, min(last + size, bounds[head, 1])
-            found = parts[p, (r + 1) * H : (r + 2) * H]
-            found[:] = tokens[low] if low < high else empty[r]
+            found = (r + 1) * H
+            for h in range(H):
+                parts[p, found + h] = tokens[low, h] if low < high else empty[r, h]
             for t in range(low + 1, high):
                 for h in range(H):
-                    found[h] = tokens[t, h] if tokens[t, h] > found[h] else found[h]
+                    value = tokens[t, h]
+                    parts[p, found + h] = value if value > parts[p, found + h] else parts[p, found + h]
 
 
 def add_to_pairs(whole: ndarray, ends: ndarray, distances: ndarray, spans: ndarray, pairs: ndarray) -> None:
@@ -159,6 +166,5 @@ def add_to_pairs(whole: ndarray, ends: ndarray, distances: ndarray, spans: ndarr
                 bucket += 1
             bucket += GAPS * (2 if gap < 0 else int(spans[head, 0] > spans[tail, 0]))
             between = min(max(abs(head - tail) - 1, 0), MOST_BETWEEN)
-        whole[p] += ends[2 * head, H:]
-        whole[p] += ends[2 * tail + 1, H:]
-        whole[p] += distances[bucket, between]
+        for h in range(H):
+            whole[p, h] += ends[2 * head, H + h] + ends[2 * tail + 1, H + h] + distances[bucket, between, h]
