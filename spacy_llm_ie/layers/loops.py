@@ -1,7 +1,7 @@
 """Loops over tokens: plain Python that numba compiles, where it is installed.
 
 numpy has no operation for a recursion over tokens: it takes several for each token, and what one of them costs is its overhead.
-Compiled, a sentence takes a third of the time, a batch a half (`benchmarks/crf.py`), and other threads may run meanwhile. Without
+Compiled, a sentence takes a tenth of the time, a batch a third (`benchmarks/crf.py`), and other threads may run meanwhile. Without
 numba, its users do the same with numpy or torch: the same paths, and the same sums but for rounding.
 """
 
@@ -190,7 +190,7 @@ def scaled_sums(
     """
     T, K = emissions.shape[1:]
     weights, tops = numpy.zeros((T, K)), numpy.zeros(T)  # emissions, not as logarithms, and what they were divided by, as one
-    steps, top = numpy.zeros((2, K, K)), -math.inf
+    steps, top, whole = numpy.zeros((2, K, K)), -math.inf, numpy.zeros(K)
     for j in range(K):
         for k in range(K):
             if top < transitions[j, k] < math.inf:
@@ -211,11 +211,9 @@ def scaled_sums(
             for d in range(2):
                 entry = start if d == 0 else end
                 _sum_prefixes(weights, tops, length, d == 1, entry, steps[d], top, sums[:, d, b], scales[:, d, b])
-            leaving, total = max(_greatest(end), -1e300), 0.0
             for k in range(K):
-                total += sums[last, 0, b, k] * weights[last, k] * math.exp(end[k] - leaving)
-            total = math.log(total) if total > 0 else -math.inf
-            log_z[b] = total + scales[last, 0, b] + tops[last] + leaving
+                whole[k] = _log(sums[last, 0, b, k]) + emissions[b, last, k] + end[k]
+            log_z[b] = scales[last, 0, b] + _log_sum(whole)
 
 
 def _greatest(numbers: ndarray) -> float:
@@ -223,6 +221,18 @@ def _greatest(numbers: ndarray) -> float:
     for number in numbers:
         found = number if number > found else found
     return found
+
+
+def _log(number: float) -> float:
+    return math.log(number) if number > 0 else -math.inf
+
+
+def _log_sum(scores: ndarray) -> float:
+    """As `chain.log_sum`, of one row."""
+    top, share = _greatest(scores), 0.0
+    for score in scores:
+        share += math.exp(score - top) if top > -math.inf else 0.0
+    return top + _log(share) if share > 0 else top
 
 
 def _sum_prefixes(
@@ -289,7 +299,7 @@ def span_scores(
         for t in range(first, stop):
             if t == first:
                 tag = spelling[label, 0 if stop == first + 1 else 1]
-                total += math.log(sums[first, 0, b, tag]) if sums[first, 0, b, tag] > 0 else -math.inf
+                total += _log(sums[first, 0, b, tag])
             else:
                 tag = spelling[label, 3 if t == stop - 1 else 2]
                 total += transitions[before, tag]
@@ -306,15 +316,9 @@ def span_scores(
 
 def _leave(emissions: ndarray, transitions: ndarray, closing: ndarray, sums: ndarray, leaving: ndarray) -> float:
     """The logarithm of the sum over all that may stand behind a span. Shape of each, the last of which is overwritten: (K,)."""
-    K = len(emissions)
-    for k in range(K):
-        leaving[k] = -math.inf
-        if closing[k] and sums[k] > 0:
-            leaving[k] = transitions[k] + emissions[k] + math.log(sums[k])
-    top, share = _greatest(leaving), 0.0
-    for k in range(K if top > -math.inf else 0):
-        share += math.exp(leaving[k] - top)
-    return top + math.log(share) if share > 0 else top
+    for k in range(len(emissions)):
+        leaving[k] = transitions[k] + emissions[k] + _log(sums[k]) if closing[k] else -math.inf
+    return _log_sum(leaving)
 
 
 def range_max(values: ndarray, start: ndarray, end: ndarray, empty: ndarray, maxima: ndarray) -> None:

@@ -85,6 +85,17 @@ def test_sequences_without_a_legal_path(compiled, monkeypatch):
     assert chain.forward_backward(p).log_z.tolist() == [-numpy.inf, pytest.approx(numpy.log(2))]
 
 
+def test_scores_that_lie_far_apart(compiled, monkeypatch):
+    emissions = numpy.array([[[0.0, 1.0], [900.0, 0.0]]])  # and the first tag may not be the last one
+    end = numpy.array([-numpy.inf, 0.0])
+    p = chain.Potentials(emissions, numpy.array([2]), numpy.zeros(2), end, numpy.zeros((2, 2)))
+    found = []
+    for way in (lambda function: None, compiled):
+        monkeypatch.setattr(loops, "compiled", way)
+        found.append(chain.scaled_messages(p).log_z)
+    numpy.testing.assert_allclose(found, numpy.logaddexp(0, 1), atol=1e-9)
+
+
 def test_many_tags_are_numpys(monkeypatch):
     monkeypatch.setattr(loops, "compiled", lambda function: function)
     assert loops.for_tags(loops.scaled_sums, 128) is not None
