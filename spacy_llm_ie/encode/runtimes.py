@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import re
 import threading
 import warnings
 from concurrent.futures import Future
@@ -154,7 +155,8 @@ class OnnxRuntime(Runtime):
             self._turn.release()
 
     def _can_spin_briefly(self) -> bool:
-        return tuple(map(int, self.load_package().__version__.split(".")[:2])) >= BRIEF_SPINNING
+        found = re.match(r"(\d+)\.(\d+)", self.load_package().__version__)
+        return found is not None and tuple(map(int, found.groups())) >= BRIEF_SPINNING
 
 
 class OpenVino(Runtime):
