@@ -24,7 +24,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Whoever has read so many single texts will read more.
 FEW_SINGLES = 1
 # Threads that share the pass of a single text, at most; and the microseconds that they stay awake for the next operation: on a free
-# processor it is as quick as staying awake for ever, which takes twice the time where other programs want the processor.
+# processor it is as quick as staying awake for ever, and on one that other programs want it loses less (`benchmarks/single.py`).
 MOST_THREADS, SPIN = 4, 20
 # The version of ONNX Runtime that can be told how long.
 BRIEF_SPINNING = (1, 27)

@@ -79,8 +79,9 @@ class ReadyScorer:
     def __call__(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs. vectors, spans, pairs, bounds: As `PairScorer` takes them. RETURNS (Tensor): Shape (P, K)."""
         array, H = vectors.detach().numpy(), self.size
-        tokens = _gelu(self._mix(array, spans))
-        ends = self.ends(_gelu(self._contents(array, tokens, spans))) + self.ends_bias
+        covered = None if loops.compiled(pair_loops.mix) else places.Covered.by(spans)
+        tokens = _gelu(self._mix(array, spans, covered))
+        ends = self.ends(_gelu(self._contents(array, tokens, spans, covered))) + self.ends_bias
         ends = ends.reshape(-1, 2 * H)  # two rows a span: as a head, and as a tail
         whole = self.pair(self._pair_parts(ends, tokens, spans, pairs, bounds))
         self._add_to_pairs(whole, ends, spans, pairs)
@@ -90,32 +91,32 @@ class ReadyScorer:
             scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
         return scores
 
-    def _mix(self, vectors: ndarray, spans: ndarray) -> ndarray:
-        """The convolution over three tokens and the labels of the spans that cover them. Shape: (T, H)."""
+    def _mix(self, vectors: ndarray, spans: ndarray, covered: Optional[places.Covered]) -> ndarray:
+        """The convolution over three tokens and the labels of the spans that cover them. Shape: (T, H).
+
+        covered (Optional[Covered]): None: loops find the tokens of spans by themselves.
+        """
         parts, H = self.mix(vectors), self.size
-        loop = loops.compiled(pair_loops.mix)
-        if loop is not None:
+        if covered is None:
             tokens = numpy.empty((len(vectors), H), dtype="float32")
-            loop(parts, self.mix_bias, self.token_labels, spans, tokens)
+            loops.compiled(pair_loops.mix)(parts, self.mix_bias, self.token_labels, spans, tokens)
             return tokens
         if len(self.token_labels):
-            token, label = places.Covered.by(spans).labels(spans, len(vectors))
+            token, label = covered.labels(spans, len(vectors))
             parts[token] += self.token_labels[label]
         tokens = parts[:, H : 2 * H] + self.mix_bias
         tokens[1:] += parts[:-1, :H]
         tokens[:-1] += parts[1:, 2 * H :]
         return tokens
 
-    def _contents(self, vectors: ndarray, tokens: ndarray, spans: ndarray) -> ndarray:
-        """What a span is, before the activation. Shape: (S, H)."""
-        loop, add = loops.compiled(pair_loops.span_parts), loops.compiled(pair_loops.add_to_spans)
-        if loop is not None and add is not None:
+    def _contents(self, vectors: ndarray, tokens: ndarray, spans: ndarray, covered: Optional[places.Covered]) -> ndarray:
+        """What a span is, before the activation. Shape: (S, H). covered: As in `_mix`."""
+        if covered is None:
             parts = numpy.empty((len(spans), 2 * vectors.shape[1] + self.size), dtype="float32")
-            loop(vectors, tokens, spans, parts)
+            loops.compiled(pair_loops.span_parts)(vectors, tokens, spans, parts)
             contents = self.span(parts)
-            add(contents, self.widths, self.span_labels, spans)
+            loops.compiled(pair_loops.add_to_spans)(contents, self.widths, self.span_labels, spans)
             return contents
-        covered = places.Covered.by(spans)
         borders = vectors[spans[:, :2] - (0, 1)].reshape(len(spans), -1)
         sums = numpy.add.reduceat(tokens[covered.token], covered.begin, axis=0)
         content = sums / (spans[:, 1] - spans[:, 0]).astype(sums.dtype)[:, None]

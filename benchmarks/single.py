@@ -1,0 +1,54 @@
+"""One text at a time: a compressed pipeline with the encoder's pass in one thread, and shared by threads, beside busy programs.
+
+    python benchmarks/single.py PIPELINE [MORE ...] [--busy 0 1 2] [--repeats 7]
+
+Milliseconds for one text of 20 words, medians of the medians, in alternation. Busy programs count for ever, and want a processor each.
+Pipelines run in ONNX Runtime, 1.27 or newer; older ones, and OpenVINO, do not share a pass.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import spacy
+import torch
+from speed import load_sentences
+
+from spacy_llm_ie.compress.measure import shorten, wait_for_each
+
+
+def measure(nlp, texts, repeats):
+    """RETURNS (Tuple[float, float]): Milliseconds with one thread, and with those that share the pass."""
+    runtime, seconds = nlp.get_pipe("transformer").model.runtime, ([], [])
+    for _ in range(repeats):
+        runtime.run_single = runtime.run
+        seconds[0].append(statistics.median(wait_for_each(nlp, texts)))
+        del runtime.run_single
+        seconds[1].append(statistics.median(wait_for_each(nlp, texts)))
+    return tuple(1000 * statistics.median(found) for found in seconds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pipelines", type=Path, nargs="+")
+    parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="programs beside it")
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    pipelines = {path.name: spacy.load(path) for path in args.pipelines}
+    texts = shorten(next(iter(pipelines.values())), load_sentences(1200))
+    print(f"{torch.get_num_threads()} threads\n| | busy programs | one thread, ms | shared, ms |\n| --- | ---: | ---: | ---: |")
+    for count in args.busy:
+        programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+        try:
+            for name, nlp in pipelines.items():
+                one, shared = measure(nlp, texts, args.repeats)
+                print(f"| {name} | {count} | {one:.1f} | {shared:.1f} |", flush=True)
+        finally:
+            for program in programs:
+                program.kill()
+
+
+if __name__ == "__main__":
+    main()
