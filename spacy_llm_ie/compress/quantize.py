@@ -6,13 +6,13 @@ with the zero point at 0). How the products are calculated is the runtime's affa
 """
 
 import zlib
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
 import numpy
 from numpy import ndarray
 
-from ..errors import Errors
 from .compensate import round_compensated
+from .graph import Graph, layer_name
 from .pack import GROUP, PackedRows, Packing, level_table, pack_rows, unpack_rows
 
 # Where ONNX Runtime keeps what ONNX itself does not have.
@@ -59,7 +59,7 @@ def quantize_weights(weights: bytes, known: Optional[Dict[str, Known]] = None) -
     RETURNS (bytes): The same with weights in int8, about a quarter of the size.
     RAISES (ImportError): If onnx is not installed (E522).
     """
-    graph = Graph(weights)
+    graph = Int8Graph(weights)
     whole: Dict[str, str] = {}  # two products may share a matrix
     for node in graph.take_products():
         name = graph.store_matrix(node.input[1], products=(known or {}).get(layer_name(node), NOTHING).products)
@@ -88,7 +88,7 @@ def quantize_products(weights: bytes, known: Optional[Dict[str, Known]] = None, 
     RETURNS (bytes): The same for ONNX Runtime, about a quarter of the size.
     RAISES (ImportError): If onnx is not installed (E522).
     """
-    graph = Graph(weights, packing)
+    graph = Int8Graph(weights, packing)
     graph.constant("one", numpy.float32(1))
     # Unsigned numbers with 128 for zero: those the processor multiplies quickly.
     graph.constant("zero", numpy.uint8(128))
@@ -129,8 +129,8 @@ def round_to_int8(values: ndarray, axis: int, products: Optional[ndarray] = None
     return round_compensated(values / scale, products, lambda block: round_row).astype("int8"), scale
 
 
-class Graph:
-    """The nodes of an ONNX model while they are rewritten.
+class Int8Graph(Graph):
+    """An ONNX model whose matrices become int8.
 
     weights (bytes): The model.
     packing (Optional[Packing]): Of matrices and word embeddings.
@@ -138,45 +138,9 @@ class Graph:
     """
 
     def __init__(self, weights: bytes, packing: Optional[Packing] = None) -> None:
-        try:
-            import onnx
-        except ImportError as error:
-            raise ImportError(Errors.E522) from error
-        self.onnx = onnx
-        self.model = onnx.load_from_string(weights)
-        self.tensors = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        self.given = frozenset(self.tensors)
-        self.nodes: List[Any] = []
+        super().__init__(weights)
         self.packing = packing
         self.stored: Set[str] = set()
-        self.joined: Set[str] = set()
-
-    def is_matrix(self, name: str) -> bool:
-        """Whether a tensor that was stored from the beginning is a matrix of floats."""
-        tensor = self.tensors.get(name) if name in self.given else None
-        return tensor is not None and len(tensor.dims) == 2 and tensor.data_type == self.onnx.TensorProto.FLOAT
-
-    def take_products(self) -> Any:
-        """Go through the nodes in order. YIELDS: Products with a stored matrix, which the caller replaces; others are kept."""
-        for node in self.model.graph.node:
-            if node.op_type == "MatMul" and self.is_matrix(node.input[1]):
-                yield node
-            elif not self.joined.intersection(node.output):
-                self.nodes.append(node)
-
-    def take_bias(self, output: str) -> Tuple[str, str]:
-        """Take the addition of a bias out, if nothing else is done with a product.
-
-        output (str): The product.
-        RETURNS (Tuple[str, str]): The name of the bias ("": there is none), and of what the addition gives.
-        """
-        takers = [node for node in self.model.graph.node if output in node.input]
-        if len(takers) == 1 and takers[0].op_type == "Add":
-            (bias,) = [name for name in takers[0].input if name != output] or [""]
-            if bias in self.given and len(self.tensors[bias].dims) == 1:
-                self.joined.add(takers[0].output[0])
-                return bias, takers[0].output[0]
-        return "", output
 
     def store_matrix(self, source: str, axis: int = 1, steps: str = "", products: Optional[ndarray] = None) -> str:
         """Store a matrix as NAME_int8 and NAME_scale, once.
@@ -203,61 +167,8 @@ class Graph:
             self.constant(f"{name}_scale", scale.reshape(-1) if axis else scale)
         return name
 
-    def values(self, name: str) -> ndarray:
-        """RETURNS (ndarray): A stored tensor."""
-        return self.onnx.numpy_helper.to_array(self.tensors[name])
 
-    def constant(self, name: str, values: Any) -> None:
-        """Store a tensor."""
-        self.tensors[name] = self.onnx.numpy_helper.from_array(numpy.asarray(values), name)
-
-    def whole(self, *numbers: int) -> str:
-        """Store whole numbers, once. RETURNS (str): The name of the tensor, int64."""
-        name = "_".join(["whole", *map(str, numbers)])
-        if name not in self.tensors:
-            self.constant(name, numpy.array(numbers, dtype="int64"))
-        return name
-
-    def add(self, kind: str, inputs: List[str], output: str, **settings: Any) -> str:
-        """Append a node. RETURNS (str): The name of its output."""
-        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [output], **settings))
-        return output
-
-    def use(self, domain: str) -> None:
-        """Allow nodes of another domain."""
-        self.model.opset_import.append(self.onnx.helper.make_opsetid(domain, 1))
-
-    def to_bytes(self) -> bytes:
-        """RETURNS (bytes): The model, without tensors that no node uses."""
-        graph = self.model.graph
-        used = {name for node in self.nodes for name in node.input}
-        nodes, tensors = list(self.nodes), [tensor for name, tensor in self.tensors.items() if name in used]
-        del graph.node[:], graph.initializer[:]
-        graph.node.extend(nodes)
-        graph.initializer.extend(tensors)
-        self._shorten_names()
-        return self.model.SerializeToString()
-
-    def _shorten_names(self) -> None:
-        """Number the tensors: the names that torch gives them are 2% of a small encoder. Inputs and outputs keep theirs."""
-        graph = self.model.graph
-        if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
-            return  # a branch knows the tensors around it by name
-        short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
-        for node in graph.node:
-            node.name = ""
-            for names in (node.input, node.output):
-                names[:] = [short.setdefault(name, f"t{len(short)}") for name in names]
-        for tensor in graph.initializer:
-            tensor.name = short[tensor.name]
-
-
-def layer_name(node: Any) -> str:
-    """RETURNS (str): The linear layer that a product was exported from: /encoder/layer.0/query/MatMul -> layer.0.query."""
-    return ".".join(node.name.split("/")[2:-1])
-
-
-def _multiply_rows(graph: Graph, node: Any, known: Known, rounded: Dict[str, RoundedRows]) -> None:
+def _multiply_rows(graph: Int8Graph, node: Any, known: Known, rounded: Dict[str, RoundedRows]) -> None:
     """Multiply rows, each with a scale of its own, with a stored matrix. rounded (Dict): By source; modified in place."""
     source, output = node.input[0], node.output[0]
     name = graph.store_matrix(node.input[1], products=known.products)
@@ -272,7 +183,7 @@ def _multiply_rows(graph: Graph, node: Any, known: Known, rounded: Dict[str, Rou
     graph.add("Reshape", [product, shape], output)
 
 
-def _multiply_steps(graph: Graph, node: Any, known: Known) -> None:
+def _multiply_steps(graph: Int8Graph, node: Any, known: Known) -> None:
     """Multiply with a stored matrix, in steps that are known before, and add the bias, if there is one."""
     source, output = node.input[0], node.output[0]
     steps = known.steps.astype("float32")
@@ -287,7 +198,7 @@ def _multiply_steps(graph: Graph, node: Any, known: Known) -> None:
     graph.add("MatMulIntegerToFloat", inputs if bias else inputs[:5], output, domain=MICROSOFT)
 
 
-def _round_rows(graph: Graph, source: str, width: int, lowest: Optional[float]) -> RoundedRows:
+def _round_rows(graph: Int8Graph, source: str, width: int, lowest: Optional[float]) -> RoundedRows:
     """Quantise rows of activations. width (int): Numbers in a row. lowest (Optional[float]): See `Known`."""
     rows = graph.add("Reshape", [source, graph.whole(-1, width)], f"{source}_rows")
     if lowest is None:
@@ -308,7 +219,7 @@ def _round_rows(graph: Graph, source: str, width: int, lowest: Optional[float]) 
     return RoundedRows(values, column, graph.add("Shape", [source], f"{source}_shape", end=-1), f"{source}_zero")
 
 
-def _quantize_tables(graph: Graph) -> None:
+def _quantize_tables(graph: Int8Graph) -> None:
     """Look up int8 rows of large tables, and multiply them with their scales."""
     nodes, graph.nodes = graph.nodes, []
     for node in nodes:
@@ -327,7 +238,7 @@ def _quantize_tables(graph: Graph) -> None:
         graph.add("Mul", [row, scale], output)
 
 
-def _store_packed(graph: Graph, name: str, values: ndarray, steps: str, products: Optional[ndarray]) -> ndarray:
+def _store_packed(graph: Int8Graph, name: str, values: ndarray, steps: str, products: Optional[ndarray]) -> ndarray:
     """Store the columns of a matrix in 4 bits, and make int8 of them in the graph: of constants, so once, when it is loaded.
 
     steps (str): A stored tensor that its rows are divided by then, if any.
@@ -347,7 +258,7 @@ def _store_packed(graph: Graph, name: str, values: ndarray, steps: str, products
     return round_to_int8(whole.T, 1)[1]
 
 
-def _look_up_packed(graph: Graph, name: str, ids: str, output: str, rare: ndarray) -> None:
+def _look_up_packed(graph: Int8Graph, name: str, ids: str, output: str, rare: ndarray) -> None:
     """Look up word pieces in two tables, of rare ones and of others, and add the answers; row 0 is zero, for those of the other."""
     values, int32 = graph.values(name), graph.onnx.TensorProto.INT32
     places = numpy.where(rare, -numpy.cumsum(rare), numpy.cumsum(~rare))
@@ -363,7 +274,7 @@ def _look_up_packed(graph: Graph, name: str, ids: str, output: str, rare: ndarra
     graph.add("Add", parts, output)
 
 
-def _unpack(graph: Graph, name: str, packed: PackedRows, bits: int, width: int, rows: str = "") -> str:
+def _unpack(graph: Int8Graph, name: str, packed: PackedRows, bits: int, width: int, rows: str = "") -> str:
     """Unpack rows in the graph; `rows` (str): numbers of rows, (texts, pieces), or all. RETURNS (str): Floats."""
     table, found = f"levels_{bits}", {"codes": f"{name}_codes", "scales": f"{name}_scales"}
     graph.constant(table, level_table(bits))
