@@ -13,10 +13,11 @@ import torch
 from spacy.tokens import Doc
 from spacy.util import minibatch
 from spacy_transformers.layers import TransformerModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import Errors
 from .importance import hooked
+from .linear import LinearT, find_linear, matrix_of
 from .quantize import LARGEST, Known
 from .simulate import round_rows, round_whole
 
@@ -37,7 +38,7 @@ class Inputs:
     """What layers that share it are given: the largest number of each column, the sum of x xᵀ, and some rows."""
 
     def __init__(self) -> None:
-        self.layers: Dict[str, nn.Linear] = {}
+        self.layers: Dict[str, LinearT] = {}
         self.largest: Optional[Tensor] = None
         self.products: Optional[Tensor] = None
         self.lowest = 0.0
@@ -56,7 +57,7 @@ class Inputs:
 
     def steps(self, share: float) -> Tensor:
         """What one whole number stands for in each column. RETURNS (Tensor): Shape: (inputs,)."""
-        weights = torch.stack([layer.weight.abs().amax(0) for layer in self.layers.values()]).amax(0).float()
+        weights = torch.stack([matrix_of(layer).abs().amax(0) for layer in self.layers.values()]).amax(0).float()
         largest = self.largest.clamp(min=max(LEAST * float(self.largest.max()), 1e-12))
         factors = largest**share / weights.clamp(min=1e-6) ** (1 - share)
         return factors * (largest / factors).max() / LARGEST
@@ -70,7 +71,7 @@ class Inputs:
     def errors(self, steps: Tensor) -> Tuple[float, float]:
         """How far the answers are from the exact ones, relative to these: in steps, and with a scale for each row. All rows count
         the same, however large they are."""
-        rows, weight = torch.cat(self.rows), torch.cat([layer.weight.float() for layer in self.layers.values()])
+        rows, weight = torch.cat(self.rows), torch.cat([matrix_of(layer).float() for layer in self.layers.values()])
         exact = rows @ weight.T
         in_steps = round_whole(rows / steps) @ round_rows(weight * steps).T
         by_row = round_rows(rows) @ round_rows(weight).T
@@ -114,7 +115,7 @@ def _watch(model: TransformerModel, docs: List[Doc], batch_size: int) -> List[In
     seen: Dict[str, Inputs] = {}
     last: List[Tuple[Optional[Tensor], Inputs]] = [(None, Inputs())]
 
-    def note(name: str, layer: nn.Linear, values: Tensor) -> None:
+    def note(name: str, layer: LinearT, values: Tensor) -> None:
         given, inputs = last[0]
         if values is not given:
             inputs = seen.get(name, Inputs())
@@ -124,9 +125,8 @@ def _watch(model: TransformerModel, docs: List[Doc], batch_size: int) -> List[In
         seen[name] = inputs
 
     with contextlib.ExitStack() as stack:
-        for name, module in model.transformer.named_modules():
-            if isinstance(module, nn.Linear):
-                stack.enter_context(hooked(module, lambda values, name=name, module=module: note(name, module, values)))
+        for name, layer in find_linear(model.transformer):
+            stack.enter_context(hooked(layer, lambda values, name=name, layer=layer: note(name, layer, values)))
         for batch in minibatch(docs, batch_size):
             model.predict(batch)
     return list({id(inputs): inputs for inputs in seen.values()}.values())

@@ -1,5 +1,6 @@
 """An ONNX model whose products of matrices are to be rewritten: what is stored in it, and its nodes in order."""
 
+import re
 from typing import Any, List, Set, Tuple
 
 import numpy
@@ -23,9 +24,43 @@ class Graph:
         self.onnx = onnx
         self.model = onnx.load_from_string(weights)
         self.tensors = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._simplify()
         self.given = frozenset(self.tensors)
         self.nodes: List[Any] = []
         self.joined: Set[str] = set()
+
+    def _simplify(self) -> None:
+        """Write in one way what torch writes in several: a stored tensor that stands under other names, as in layers that are used
+        again and again (ALBERT), and products with a bias (`Gemm`: GPT-2, OPT), which become a product and a sum.
+        """
+        graph, names, nodes = self.model.graph, {}, []
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            if node.op_type == "Identity" and node.input[0] in self.tensors and not self._has_branches():
+                names[node.output[0]] = node.input[0]
+            elif node.op_type == "Gemm" and node.input[1] in self.tensors:
+                nodes += self._split_gemm(node)
+            else:
+                nodes.append(node)
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+    def _split_gemm(self, node: Any) -> List[Any]:
+        """RETURNS (List[NodeProto]): Nodes that answer the same; this one, if it has factors, or rows that stand in columns."""
+        settings = {setting.name: self.onnx.helper.get_attribute_value(setting) for setting in node.attribute}
+        is_plain = settings.get("alpha", 1) == settings.get("beta", 1) == 1 and not settings.get("transA", 0)
+        if not is_plain:
+            return [node]
+        rows, matrix, *bias = node.input
+        if settings.get("transB", 0):
+            transposed = f"{matrix}_transposed"
+            if transposed not in self.tensors:
+                self.constant(transposed, self.values(matrix).T)
+            matrix = transposed
+        (output,) = node.output
+        product = f"{output}_product" if bias else output
+        found = [self.onnx.helper.make_node("MatMul", [rows, matrix], [product], name=node.name)]
+        return found + ([self.onnx.helper.make_node("Add", [product, *bias], [output])] if bias else [])
 
     def is_matrix(self, name: str) -> bool:
         """Whether a tensor that was stored from the beginning is a matrix of floats."""
@@ -89,11 +124,14 @@ class Graph:
         self._shorten_names()
         return self.model.SerializeToString()
 
+    def _has_branches(self) -> bool:
+        return any(setting.HasField("g") for node in self.model.graph.node for setting in node.attribute)
+
     def _shorten_names(self) -> None:
         """Number the tensors: the names that torch gives them are 2% of a small encoder. Inputs and outputs keep theirs."""
-        graph = self.model.graph
-        if any(attribute.HasField("g") for node in graph.node for attribute in node.attribute):
+        if self._has_branches():
             return  # a branch knows the tensors around it by name
+        graph = self.model.graph
         short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
         for node in graph.node:
             node.name = ""
@@ -103,6 +141,11 @@ class Graph:
             tensor.name = short[tensor.name]
 
 
-def layer_name(node: Any) -> str:
-    """RETURNS (str): The linear layer that a product was exported from: /encoder/layer.0/query/MatMul -> layer.0.query."""
-    return ".".join(node.name.split("/")[2:-1])
+def layer_names(node: Any) -> Tuple[str, str]:
+    """The linear layer that a product was exported from: /encoder/layer.0/query/MatMul -> layer.0.query.
+
+    node (NodeProto): The product.
+    RETURNS (Tuple[str, str]): Its name; and without the number that it has from the second time on that the layer is used (ALBERT).
+    """
+    name = ".".join(node.name.split("/")[2:-1])
+    return name, re.sub(r"_\d+$", "", name)

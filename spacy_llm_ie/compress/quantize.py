@@ -12,7 +12,7 @@ import numpy
 from numpy import ndarray
 
 from .compensate import round_compensated
-from .graph import Graph, layer_name
+from .graph import Graph, layer_names
 from .pack import GROUP, PackedRows, Packing, level_table, pack_rows, unpack_rows
 
 # Where ONNX Runtime keeps what ONNX itself does not have.
@@ -62,7 +62,7 @@ def quantize_weights(weights: bytes, known: Optional[Dict[str, Known]] = None) -
     graph = Int8Graph(weights)
     whole: Dict[str, str] = {}  # two products may share a matrix
     for node in graph.take_products():
-        name = graph.store_matrix(node.input[1], products=(known or {}).get(layer_name(node), NOTHING).products)
+        name = graph.store_matrix(node.input[1], products=_find_known(known, node).products)
         if name not in whole:
             whole[name] = graph.add("DequantizeLinear", [f"{name}_int8", f"{name}_scale"], f"{name}_whole", axis=1)
         node.input[1] = whole[name]
@@ -95,7 +95,7 @@ def quantize_products(weights: bytes, known: Optional[Dict[str, Known]] = None, 
     graph.use(MICROSOFT)
     rounded: Dict[str, RoundedRows] = {}
     for node in graph.take_products():
-        given = (known or {}).get(layer_name(node), NOTHING)
+        given = _find_known(known, node)
         if given.steps is None:
             _multiply_rows(graph, node, given, rounded)
         else:
@@ -168,6 +168,11 @@ class Int8Graph(Graph):
         return name
 
 
+def _find_known(known: Optional[Dict[str, Known]], node: Any) -> Known:
+    """What is known of the layer that a product was exported from."""
+    return next(((known or {})[name] for name in layer_names(node) if name in (known or {})), NOTHING)
+
+
 def _multiply_rows(graph: Int8Graph, node: Any, known: Known, rounded: Dict[str, RoundedRows]) -> None:
     """Multiply rows, each with a scale of its own, with a stored matrix. rounded (Dict): By source; modified in place."""
     source, output = node.input[0], node.output[0]
@@ -187,14 +192,16 @@ def _multiply_steps(graph: Int8Graph, node: Any, known: Known) -> None:
     """Multiply with a stored matrix, in steps that are known before, and add the bias, if there is one."""
     source, output = node.input[0], node.output[0]
     steps = known.steps.astype("float32")
-    inverse = f"{source}_{zlib.crc32(steps.tobytes())}"  # layers that are given the same have the same steps
-    if inverse not in graph.tensors:
+    inverse = f"steps_{zlib.crc32(steps.tobytes())}"  # a layer that is used again and again has the same ones
+    values = f"{source}_{inverse}"  # and so have layers that are given the same
+    if values not in graph.stored:
+        graph.stored.add(values)
         graph.constant(inverse, 1 / steps)
-        product = graph.add("Mul", [source, inverse], f"{inverse}_scaled")
-        graph.add("QuantizeLinear", [product, "one", "zero"], f"{inverse}_uint8")
+        product = graph.add("Mul", [source, inverse], f"{values}_scaled")
+        graph.add("QuantizeLinear", [product, "one", "zero"], f"{values}_uint8")
     name = graph.store_matrix(node.input[1], steps=inverse, products=known.products)
     bias, output = graph.take_bias(output)
-    inputs = [f"{inverse}_uint8", f"{name}_int8", "one", f"{name}_scale", "zero", "", bias]
+    inputs = [f"{values}_uint8", f"{name}_int8", "one", f"{name}_scale", "zero", "", bias]
     graph.add("MatMulIntegerToFloat", inputs if bias else inputs[:5], output, domain=MICROSOFT)
 
 

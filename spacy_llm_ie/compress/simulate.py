@@ -16,6 +16,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
+from .linear import LinearT, find_linear, matrix_of
 from .pack import Packing, round_to_levels
 from .quantize import LARGEST, least_table
 
@@ -35,17 +36,18 @@ def simulated_int8(
     packing (Optional[Packing]): Of the export, if it stores weights in fewer than 8 bits.
     """
     with contextlib.ExitStack() as stack:
-        for name, module in transformer.named_modules():
-            if isinstance(module, nn.Linear):
-                forward: Callable = partial(_multiply, module, packing is not None, (steps or {}).get(name))
-            elif isinstance(module, nn.Embedding) and module.num_embeddings >= least_table(packing):
+        for name, layer in find_linear(transformer):
+            _replace(stack, layer, partial(_multiply, layer, packing is not None, (steps or {}).get(name)))
+        for module in transformer.modules():
+            if isinstance(module, nn.Embedding) and module.num_embeddings >= least_table(packing):
                 packed = packing is not None and module.num_embeddings == len(packing.rare)
-                forward = partial(_look_up, module.forward, torch.from_numpy(packing.rare) if packed else None)
-            else:
-                continue
-            module.forward = forward  # the instance's own goes before that of its class
-            stack.callback(vars(module).pop, "forward")
+                _replace(stack, module, partial(_look_up, module.forward, torch.from_numpy(packing.rare) if packed else None))
         yield
+
+
+def _replace(stack: contextlib.ExitStack, module: nn.Module, forward: Callable) -> None:
+    module.forward = forward  # the instance's own goes before that of its class
+    stack.callback(vars(module).pop, "forward")
 
 
 def round_rows(values: Tensor) -> Tensor:
@@ -84,12 +86,13 @@ class _PassThrough(torch.autograd.Function):
         return gradient, None
 
 
-def _multiply(module: nn.Linear, is_packed: bool, steps: Optional[ndarray], values: Tensor) -> Tensor:
-    weight = _PassThrough.apply(module.weight, round_to_levels(module.weight, 4)) if is_packed else module.weight
+def _multiply(layer: LinearT, is_packed: bool, steps: Optional[ndarray], values: Tensor) -> Tensor:
+    weight = matrix_of(layer)
+    weight = _PassThrough.apply(weight, round_to_levels(weight, 4)) if is_packed else weight
     if steps is None:
-        return nn.functional.linear(round_rows(values), round_rows(weight), module.bias)
+        return nn.functional.linear(round_rows(values), round_rows(weight), layer.bias)
     step = torch.as_tensor(steps, dtype=torch.float32, device=values.device)
-    return nn.functional.linear(round_whole(values / step), round_rows(weight * step), module.bias)
+    return nn.functional.linear(round_whole(values / step), round_rows(weight * step), layer.bias)
 
 
 def _look_up(forward: Callable[[Tensor], Tensor], rare: Optional[Tensor], ids: Tensor) -> Tensor:

@@ -8,17 +8,34 @@ import sys
 from threading import Barrier
 
 import numpy
+import onnx
 import pytest
 import spacy
 import torch
 from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers.trfs2arrays import forward as pool_pieces
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, RobertaConfig
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    GPT2Config,
+    GPT2Model,
+    OPTConfig,
+    OPTModel,
+    RobertaConfig,
+)
 from transformers import RobertaModel as Roberta
+from transformers.pytorch_utils import Conv1D
 
 from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.export import export_onnx
-from spacy_llm_ie.compress.quantize import quantize_products, quantize_weights, round_to_int8
+from spacy_llm_ie.compress.linear import matrix_of
+from spacy_llm_ie.compress.quantize import Known, quantize_products, quantize_weights, round_to_int8
 from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over, pass_on
 from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
 from spacy_llm_ie.encode.spans import WordpieceSpans
@@ -45,6 +62,13 @@ FAMILIES = {
         ElectraConfig(embedding_size=16, hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL),
     ),
     "distilbert": (DistilBertModel, DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=300)),
+    # One layer that is used again and again; and products that ONNX writes in another way.
+    "albert": (
+        AlbertModel,
+        AlbertConfig(embedding_size=16, hidden_size=32, num_hidden_layers=2, intermediate_size=64, **SMALL),
+    ),
+    "gpt2": (GPT2Model, GPT2Config(hidden_size=32, num_hidden_layers=2, **SMALL)),
+    "opt": (OPTModel, OPTConfig(hidden_size=32, num_hidden_layers=2, ffn_dim=64, **SMALL)),
 }
 
 
@@ -98,6 +122,25 @@ def test_int8_is_a_quarter_of_the_size_and_near(quantize):
     given = inputs_of(4, 30, ("input_ids", "attention_mask"))
     exact, near = OnnxRuntime(whole, "float32", 1).run(given), OnnxRuntime(small, "int8", 1).run(given)
     assert 0 < numpy.linalg.norm(near - exact) < 0.03 * numpy.linalg.norm(exact)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_int8_takes_every_matrix_once(family, steps):
+    make, config = FAMILIES[family]
+    torch.manual_seed(0)
+    encoder = make(type(config).from_dict({**config.to_dict(), "vocab_size": 1100})).eval()
+    whole = export_onnx(encoder, False)
+    names = {name: module for name, module in encoder.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    widths = {name: matrix_of(module).shape[1] for name, module in names.items()}
+    known = {name: Known(numpy.full(width, 0.05, "float32")) for name, width in widths.items()} if steps else {}
+    for quantize in (quantize_products, quantize_weights):
+        graph = onnx.load_from_string(quantize(whole, known)).graph
+        tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}  # positions stay
+        matrices = [tensor for tensor in graph.initializer if len(tensor.dims) == 2 and tensor.name not in tables]
+        assert {tensor.data_type for tensor in matrices} == {onnx.TensorProto.INT8}
+        used = [matrix_of(module) for name, module in names.items() if "pooler" not in name]
+        assert sum(numpy.prod(tensor.dims) for tensor in matrices) == sum(matrix.numel() for matrix in used)
 
 
 def test_an_int8_answer_does_not_depend_on_the_batch():
