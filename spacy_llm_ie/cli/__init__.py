@@ -8,6 +8,7 @@ from .compress import compress_cli
 from .convert import convert_cli
 from .distil import distil_cli
 from .evaluate import evaluate_cli
+from .group import MessageGroup
 from .thresholds import thresholds_cli
 from .view import view_cli
 
@@ -15,7 +16,7 @@ __all__ = ["ie_app"]
 
 HELP = "Entities, relations and events: data conversion and more (spacy-llm-ie)."
 
-ie_app = typer.Typer(name="ie", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+ie_app = typer.Typer(name="ie", cls=MessageGroup, help=HELP, no_args_is_help=True, rich_markup_mode=None)
 
 
 @ie_app.callback()

@@ -56,12 +56,7 @@ def convert_cli(
     flags.update({"main_arguments": main_arguments, "only_entities": only_entities})
     options: Dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     options.update({key: True for key, value in flags.items() if value})
-    try:
-        counts, problems = convert(format_name, input_path, output_path, lang=lang, strict=strict, silent=False, **options)
-    except (ImportError, OSError, ValueError) as error:
-        if isinstance(error, ValueError) and not str(error).startswith("["):
-            raise
-        msg.fail(str(error), exits=1)
+    counts, problems = convert(format_name, input_path, output_path, lang=lang, strict=strict, silent=False, **options)
     show_summary(msg, counts, problems)
     if strict and problems.total:
         msg.fail(f"{problems.total} problem(s), and --strict was given: {output_path} was not written", exits=1)

@@ -66,6 +66,11 @@ def run(*arguments):
     return CliRunner().invoke(ie_app, ["compress", *map(str, arguments)])
 
 
+def said(done):
+    """What was printed, in one line."""
+    return " ".join(done.output.split())
+
+
 def test_a_pipeline_is_compressed_measured_and_described(model, dev, tmp_path):
     output = tmp_path / "small"
     done = run(model, output, "--dev", dev, "--precision", "int8", "--force")
@@ -150,8 +155,8 @@ def test_weights_of_four_bits(model, dev, tmp_path, monkeypatch):
 def test_weights_of_four_bits_need_onnxruntime_and_training_data(model, dev, tmp_path, options, error):
     options = [dev if option == "DEV" else option for option in options]
     done = run(model, tmp_path / "x", "--dev", dev, *options)
-    assert done.exit_code == 1 and isinstance(done.exception, ValueError)
-    assert re.search(error, str(done.exception)) and not (tmp_path / "x").exists()
+    assert done.exit_code == 1
+    assert re.search(error, said(done)) and not (tmp_path / "x").exists()
 
 
 def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeypatch):
@@ -181,10 +186,10 @@ def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeyp
         (("--neurons", 0.5, "--steps", 2, "--learn-rate", 0), "IE-E722.*learn_rate"),
     ):
         done = run(model, tmp_path / "x", *backend, *options, "--texts", raw)
-        assert done.exit_code == 1 and re.search(error, str(done.exception))
+        assert done.exit_code == 1 and re.search(error, said(done))
     raw.write_text("", encoding="utf8")
     done = run(model, tmp_path / "x", *backend, "--neurons", 0.5, "--steps", 2, "--texts", raw)
-    assert done.exit_code == 1 and re.search("IE-E728.*0 text", str(done.exception))
+    assert done.exit_code == 1 and re.search("IE-E728.*0 text", said(done))
 
 
 def test_learning_to_be_int8_needs_steps_and_training_data_and_int8(model, dev, tmp_path):
@@ -195,7 +200,7 @@ def test_learning_to_be_int8_needs_steps_and_training_data_and_int8(model, dev, 
     ):
         done = run(model, tmp_path / "x", "--dev", dev, "--quantize-aware", *options)
         assert done.exit_code == 1
-        assert re.search(f"IE-E535.*{missing}", str(done.exception))
+        assert re.search(f"IE-E535.*{missing}", said(done))
 
 
 def test_a_result_that_loses_too_much_is_refused(model, dev, tmp_path, monkeypatch):

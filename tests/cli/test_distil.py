@@ -1,5 +1,7 @@
 """python -m spacy ie distil."""
 
+import re
+
 import pytest
 import spacy
 from spacy.tokens import DocBin
@@ -77,9 +79,8 @@ def test_another_teacher_for_one_component(folder, tmp_path):
 def test_options_that_cannot_be_used_are_refused(folder, tmp_path, options, message):
     texts = ("--texts", folder / "raw.jsonl", "--paths.dev", folder / "dev.spacy")
     result = invoke(folder / "teacher", folder / "names.cfg", tmp_path / "out", *texts, *options)
-    assert result.exit_code != 0
-    with pytest.raises((ValueError, OSError), match=message):
-        raise result.exception
+    assert result.exit_code == 1
+    assert re.search(message, " ".join(result.output.split()))
 
 
 def test_an_unknown_setting_of_the_config_is_refused(folder, tmp_path):
