@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import spacy
+import srsly
 from spacy.language import Language
 from spacy.pipeline.functions import DocCleaner
 from spacy.tokens import Doc
+from spacy.util import split_requirement
 from spacy_transformers.layers import TransformerModel
 from spacy_transformers.pipeline_component import Transformer
 from thinc.api import Config
 
 from ..encode.compiled import CompiledTransformer, build_compiled_transformer_v1
 from ..encode.frame import Frame
+from ..encode.runtimes import RUNTIMES
 from ..encode.windows import longest_text
 from ..errors import Errors
 from ..settings import ConfiguredPipe
@@ -130,8 +133,17 @@ def save_compiled(
         config["components"][CLEANER] = {"factory": "doc_cleaner", **settings}
         DocCleaner(**settings).to_disk(output / CLEANER)
     config.to_disk(output / "config.cfg")
+    _require(output / "meta.json", RUNTIMES[compiled.backend].requirement())
     if compiled.precision != "float32":
         _halve(output, int8_components)
+
+
+def _require(meta_file: Path, requirement: str) -> None:
+    """Let `spacy package` make wheels that need a package, besides those that it finds in the config."""
+    meta = srsly.read_json(meta_file)
+    name = split_requirement(requirement)[0]
+    if name not in {split_requirement(known)[0] for known in meta.get("requirements", ())}:
+        srsly.write_json(meta_file, {**meta, "requirements": [*meta.get("requirements", ()), requirement]})
 
 
 def _halve(folder: Path, int8: bool) -> None:

@@ -5,6 +5,7 @@ Passes run side by side, each in one thread: threads that share one pass wait fo
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import re
@@ -15,7 +16,9 @@ from typing import Any, Callable, ContextManager, Dict, Iterator, List, Sequence
 
 import numpy
 from numpy import ndarray
+from packaging.requirements import Requirement
 
+from .. import about
 from ..errors import Errors, Warnings
 from ..processor import bfloat16_is_quick, count_cores
 from .helping import HelpingPool, ItemT, ResultT
@@ -93,6 +96,16 @@ class Runtime:
     def is_installed(cls) -> bool:
         """Whether the runtime can be imported."""
         return importlib.util.find_spec(cls.package) is not None
+
+    @classmethod
+    def requirement(cls) -> str:
+        """What pip must install so that the runtime is there. RETURNS (str): Of our extra; the package alone where ours is not
+        installed itself."""
+        try:
+            wanted = map(Requirement, importlib.metadata.requires(about.__title__) or ())
+        except importlib.metadata.PackageNotFoundError:
+            return cls.package
+        return next((f"{found.name}{found.specifier}" for found in wanted if found.name == cls.package), cls.package)
 
     @classmethod
     def load_package(cls) -> Any:

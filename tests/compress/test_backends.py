@@ -11,7 +11,9 @@ import numpy
 import onnx
 import pytest
 import spacy
+import srsly
 import torch
+from spacy.cli.package import get_meta
 from spacy_transformers.data_classes import TransformerData
 from spacy_transformers.layers.trfs2arrays import forward as pool_pieces
 from transformers import (
@@ -280,6 +282,22 @@ def test_vectors_are_taken_out_at_the_end_unless_they_are_wanted(nlp, tmp_path):
     assert small.config["components"]["transformer"]["model"]["@architectures"] == "spacy-llm-ie.CompiledTransformer.v1"
     assert small(TEXTS[0])._.trf_data is None
     assert CLEANER not in nlp.pipe_names
+
+
+@pytest.mark.parametrize(
+    ("backend", "before", "after"),
+    [
+        ("onnxruntime", ["some-tokenizer>=1.0"], ["some-tokenizer>=1.0", "onnxruntime>=1.20"]),
+        ("openvino", [], ["openvino>=2025.0"]),
+        ("onnxruntime", ["onnxruntime==1.27.0"], ["onnxruntime==1.27.0"]),
+    ],
+)
+def test_a_wheel_requires_the_backend(nlp, tmp_path, monkeypatch, backend, before, after):
+    monkeypatch.setitem(nlp.meta, "requirements", before)
+    compiled(nlp, tmp_path / "small", backend)
+    meta = get_meta(tmp_path / "small", srsly.read_json(tmp_path / "small" / "meta.json"))
+    assert [text for text in meta["requirements"] if not text.startswith("spacy")] == after
+    assert nlp.meta["requirements"] == before
 
 
 @pytest.mark.parametrize("processes", [1, 2])
