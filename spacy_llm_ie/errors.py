@@ -122,6 +122,7 @@ class Errors(metaclass=_Coded):
     E536 = "Weights of 4 bits (--bits 4) are for --backend onnxruntime --precision int8; found {found}. OpenVINO stores 8 bits a weight: leave out --bits."
     E537 = "--bits is {found}; expected 8 or 4."
     E538 = "{options}: for the steps in which a smaller encoder learns what it lost. That needs {missing} too."
+    E539 = "No component of this pipeline ({found}) can learn from another one's probabilities: ie_ner, ie_relations, ie_triggers, ie_argument_spans and ie_arguments can. Leave out --distil-steps; --steps brings the encoder's vectors back for all components."
 
     # 54x compress: distillation
     E540 = "'{name}' cannot learn from {found}; expected {expected}. Name the teacher's component in [distillation.student_to_teacher], or let the teacher teach by what it writes on the documents (hard labels)."

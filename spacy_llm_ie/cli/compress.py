@@ -59,6 +59,9 @@ def compress_cli(
     ),
     gold: bool = typer.Option(False, "--gold", help="Learn from gold annotation too in these updates, where much was removed"),
     learn_rate: Optional[float] = typer.Option(None, "--learn-rate", help="The highest in these updates"),
+    distil_steps: int = typer.Option(
+        0, "--distil-steps", help="Updates after that, in which the components too learn from the whole pipeline", min=0
+    ),
     quantize_aware: bool = typer.Option(
         False, "--quantize-aware", help="Round as int8 does in these updates; the result is int8"
     ),
@@ -71,7 +74,7 @@ def compress_cli(
 ) -> None:
     """Make a trained pipeline smaller and quicker, and show what that costs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
-    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, gold, learn_rate)
+    removal = Removal(heads, neurons, layers, pieces, steps, quantize_aware, bits, gold, learn_rate, distil_steps)
     runs = {"backend": backend, "precision": precision, "threads": threads, "keep_vectors": keep_vectors}
     compress(pipeline, output, dev, removal=removal, train=train, texts=texts, max_loss=max_loss, force=force, **runs)
 

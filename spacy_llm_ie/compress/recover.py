@@ -17,6 +17,8 @@ from .importance import clear_gradients
 from .parts import find_transformer
 from .states import relative_distance, token_vectors
 
+# The dropout rate with which components learn.
+DROP = 0.1
 # Leaves the gradients of a batch in the pipeline's parameters. The pipeline, the batch -> losses by name.
 UpdateT = Callable[[Language, List[Example]], Dict[str, float]]
 
@@ -83,7 +85,7 @@ def recover(
     return checkpoints
 
 
-def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: float = 0.1) -> UpdateT:
+def imitate(teacher: Language, *, weight: float = 1.0, gold: bool = True, drop: float = DROP) -> UpdateT:
     """Make an `update` for `recover` that brings the vectors of the transformer back to what they were.
 
     The loss is added to that of the gold annotation: weight · the squared difference of each token's vector from the teacher's,

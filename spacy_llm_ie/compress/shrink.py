@@ -9,19 +9,23 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import Errors
+from .distil import Settings, TaughtPipeline
 from .importance import measure_importance
 from .pack import Packing
 from .parts import Change, find_transformer
 from .pieces import count_pieces
 from .prune import prune
-from .recover import imitate, recover
+from .recover import DROP, imitate, recover
 from .simulate import simulated_int8
+from .teachers import Teaching, ask_teachers, plan_teaching
 from .vocabulary import trim_vocabulary
 
 # The highest learning rate in recovery from the old vectors alone, and the weight of these beside gold annotation; chosen on the
 # newswire dev set (docs/pruning.md).
 LEARN_RATE = 3e-4
 WEIGHT = 10.0
+# The highest learning rate in distillation, of the encoder; components have their `learn_rate_factor` times it.
+DISTIL_RATE = 3e-5
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Removal:
     bits (int): Bits in which the int8 export stores a weight: 8, or 4, but 2 for word pieces that the training data does not have.
     gold (bool): In these updates, all of the pipeline learns from gold annotation too, and the best weights on dev are kept.
     learn_rate (Optional[float]): The highest learning rate in these updates. None: 3e-4, or with gold that of the config.
+    distil_steps (int): Updates after that, in which the components too learn to do without: what the whole pipeline holds for
+        probable, on the same texts. No annotation is learned from.
     """
 
     heads: float = 0.0
@@ -50,6 +56,7 @@ class Removal:
     bits: int = 8
     gold: bool = False
     learn_rate: Optional[float] = None
+    distil_steps: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -83,6 +90,7 @@ class Removal:
         if self.quantize_aware and missing:
             raise ValueError(Errors.E535.format(missing=" and ".join(missing)))
         options = {"--texts": has_texts, "--gold": self.gold, "--learn-rate": self.learn_rate is not None}
+        options["--distil-steps"] = self.distil_steps
         given = ", ".join(option for option, is_given in options.items() if is_given)
         if given and (missing or self.is_empty):
             missing = missing or ["something to remove (--heads, --neurons, --layers, --pieces, --bits 4 or --quantize-aware)"]
@@ -106,14 +114,16 @@ def shrink(
     removal (Removal): What to remove.
     train (Sequence[Example]): Training data: its word pieces stay, what is left is fitted to it, and recovery learns from it.
     dev (Sequence[Example]): Development data, on which importance is measured, and recovery is taken back if it does harm.
-    texts (Optional[Sequence[Example]]): More text to learn the old vectors from, without annotation.
+    texts (Optional[Sequence[Example]]): More text to learn from, without annotation.
     RETURNS (List[Change]): Sizes before and after each step.
     RAISES (ValueError): If something is to be removed and there is no training data (E534), int8 is to be learned without data or
-        steps (E535), there are texts or settings of steps but no steps (E538), or a setting is out of range (E537, E722).
+        steps (E535), there are texts or settings of steps but no steps (E538), no component can learn from probabilities that
+        should (E539), or a setting is out of range (E537, E722).
     """
     removal.check(bool(train), texts is not None)
     if removal.is_empty:
         return []
+    plans = _plan_distillation(nlp, teacher) if removal.distil_steps else []
     changes = []
     if removal.pieces is not None:
         changes.append(trim_vocabulary(nlp, (example.reference.text for example in train), extra=removal.pieces))
@@ -127,6 +137,8 @@ def shrink(
         rounding = partial(simulated_int8, packing=packing) if removal.learns_rounding else contextlib.nullcontext
         with rounding(find_transformer(nlp).transformer):
             _recover(nlp, teacher, removal, train, dev, texts)
+            if plans:
+                _distil(nlp, teacher, plans, removal.distil_steps, train, dev, texts)
     return changes
 
 
@@ -149,6 +161,38 @@ def _recover(
     # Evaluated before and after only: the best of many evaluations would be best on this data by chance.
     given["eval_every"] = removal.steps
     recover(nlp, train, dev, removal.steps, update=imitate(teacher, gold=False), **given)
+
+
+def _plan_distillation(nlp: Language, teacher: Language) -> List[Teaching]:
+    """RETURNS (List[Teaching]): The components that can learn the teacher's probabilities. ValueError (E539) if there are none."""
+    plans = [plan for plan in plan_teaching(nlp, [teacher]) if plan.pipe is not None]
+    if not plans:
+        raise ValueError(Errors.E539.format(found=nlp.pipe_names))
+    return plans
+
+
+def _distil(
+    nlp: Language,
+    teacher: Language,
+    plans: List[Teaching],
+    steps: int,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    texts: Optional[Sequence[Example]],
+) -> None:
+    """Our components learn the teacher's probabilities, the encoder its vectors too; other components stay as they are."""
+    examples = [*train, *(texts or ())]
+    lessons = dict(zip(map(id, examples), ask_teachers(nlp, examples, [teacher], plans)))
+    pupil = TaughtPipeline(nlp, lessons, Settings(gold_weight=0.0))
+    model, taught = find_transformer(nlp), {plan.name for plan in plans}
+    frozen = [name for name, pipe in nlp.pipeline if name not in taught and getattr(pipe, "model", None) is not model]
+    keep_vectors = imitate(teacher, weight=WEIGHT, gold=False)
+
+    def update(_: Language, batch: List[Example]) -> Dict[str, float]:
+        return {**pupil.update(batch, drop=DROP, exclude=frozen), **keep_vectors(nlp, batch)}
+
+    given = {"texts": texts, "learn_rate": DISTIL_RATE, "progress": True}
+    recover(nlp, train, dev, steps, update=update, frozen=frozen, eval_every=steps, **given)
 
 
 def plan_packing(nlp: Language, removal: Removal, train: Sequence[Example]) -> Optional[Packing]:

@@ -168,11 +168,11 @@ def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeyp
     backend = ("--dev", dev, "--train", dev, "--backend", "onnxruntime", "--precision", "int8", "--force")
     weights = []
     for name, options in (("without", ()), ("with", ("--texts", raw))):
-        done = run(model, tmp_path / name, *backend, "--neurons", 0.5, "--steps", 2, *options)
+        done = run(model, tmp_path / name, *backend, "--neurons", 0.5, "--steps", 2, "--distil-steps", 1, *options)
         assert done.exit_code == 0, done.output
         weights.append((tmp_path / name / "transformer" / "model").read_bytes())
         used = json.loads((tmp_path / name / "meta.json").read_text(encoding="utf8"))["compression"]["settings"]
-        assert used.get("texts") == {"with": "raw.jsonl"}.get(name)
+        assert used.get("texts") == {"with": "raw.jsonl"}.get(name) and used["distil_steps"] == 1
     assert weights[0] != weights[1]
     strings = [
         json.loads((tmp_path / name / "vocab" / "strings.json").read_text(encoding="utf8")) for name in ("without", "with")
@@ -183,6 +183,7 @@ def test_texts_without_labels_are_learned_from_too(model, dev, tmp_path, monkeyp
         (("--neurons", 0.5), "IE-E538.*--steps"),
         (("--neurons", 0.5, "--gold", "--learn-rate", 0.1), "IE-E538.*--texts, --gold, --learn-rate.*--steps"),
         (("--steps", 2), "IE-E538.*something to remove"),
+        (("--neurons", 0.5, "--distil-steps", 2), "IE-E538.*--distil-steps.*--steps"),
         (("--neurons", 0.5, "--steps", 2, "--learn-rate", 0), "IE-E722.*learn_rate"),
     ):
         done = run(model, tmp_path / "x", *backend, *options, "--texts", raw)
