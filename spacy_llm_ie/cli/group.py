@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from wasabi import msg
 
 # Ours, spaCy's, and the operating system's.
-CODED = re.compile(r"\[(IE-[EW]\d+|[EW]\d+|Errno \d+)\]")
+CODED = re.compile(r"\[(IE-[EW]\d+|[EW]\d+|(Errno|WinError) \d+)\]")
 
 
 class MessageGroup(TyperGroup):

@@ -34,9 +34,10 @@ class Graph:
         again and again (ALBERT), and products with a bias (`Gemm`: GPT-2, OPT), which become a product and a sum.
         """
         graph, names, nodes = self.model.graph, {}, []
+        may_rename = not self._has_branches()  # a branch knows the tensors around it by name
         for node in graph.node:
             node.input[:] = [names.get(name, name) for name in node.input]
-            if node.op_type == "Identity" and node.input[0] in self.tensors and not self._has_branches():
+            if node.op_type == "Identity" and node.input[0] in self.tensors and may_rename:
                 names[node.output[0]] = node.input[0]
             elif node.op_type == "Gemm" and node.input[1] in self.tensors:
                 nodes += self._split_gemm(node)

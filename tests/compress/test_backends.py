@@ -32,11 +32,10 @@ from transformers import (
     RobertaConfig,
 )
 from transformers import RobertaModel as Roberta
-from transformers.pytorch_utils import Conv1D
 
 from spacy_llm_ie.compress.backend import CLEANER, compile_transformer, export_encoder, find_component, save_compiled
 from spacy_llm_ie.compress.export import export_onnx
-from spacy_llm_ie.compress.linear import matrix_of
+from spacy_llm_ie.compress.linear import find_linear, matrix_of
 from spacy_llm_ie.compress.quantize import Known, quantize_products, quantize_weights, round_to_int8
 from spacy_llm_ie.encode.compiled import build_compiled_transformer_v1, mean_over, pass_on
 from spacy_llm_ie.encode.runtimes import RUNTIMES, OnnxRuntime, OpenVino
@@ -133,7 +132,7 @@ def test_int8_takes_every_matrix_once(family, steps):
     torch.manual_seed(0)
     encoder = make(type(config).from_dict({**config.to_dict(), "vocab_size": 1100})).eval()
     whole = export_onnx(encoder, False)
-    names = {name: module for name, module in encoder.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))}
+    names = dict(find_linear(encoder))
     widths = {name: matrix_of(module).shape[1] for name, module in names.items()}
     known = {name: Known(numpy.full(width, 0.05, "float32")) for name, width in widths.items()} if steps else {}
     for quantize in (quantize_products, quantize_weights):

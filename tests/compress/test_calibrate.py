@@ -8,11 +8,12 @@ from transformers.activations import ACT2FN
 
 from spacy_llm_ie.compress.backend import export_encoder
 from spacy_llm_ie.compress.calibrate import calibrate
+from spacy_llm_ie.compress.linear import find_linear, matrix_of
 from spacy_llm_ie.compress.parts import find_transformer
 from spacy_llm_ie.compress.quantize import Known, quantize_products, quantize_weights
 from spacy_llm_ie.compress.simulate import simulated_int8
 from spacy_llm_ie.encode.runtimes import OnnxRuntime
-from tests.compress.helpers import SENTENCES
+from tests.compress.helpers import SENTENCES, make_family
 from tests.encode.helpers import make_nlp
 from tests.util import make_tiny_bert
 
@@ -51,6 +52,15 @@ def test_layers_that_are_given_the_same_have_the_same_steps(pipeline):
     query, key, value = (steps[f"encoder.layer.0.attention.self.{part}"] for part in ("query", "key", "value"))
     assert numpy.array_equal(query, key) and numpy.array_equal(query, value)
     assert not numpy.array_equal(query, steps["encoder.layer.1.attention.self.query"])
+
+
+@pytest.mark.parametrize("family", ["albert", "gpt2"])
+def test_layers_that_are_used_again_or_stand_the_other_way_round_have_steps(tmp_path, family):
+    nlp = make_nlp(make_family(tmp_path / family, family))
+    model, docs = find_transformer(nlp), [nlp.make_doc(text) for text in SENTENCES]
+    steps = steps_of(model, docs, tolerance=1.0)
+    widths = {name: matrix_of(layer).shape[1] for name, layer in find_linear(model.transformer)}
+    assert {name: len(found) for name, found in steps.items()} == widths
 
 
 def test_layers_that_rows_suit_better_have_none(pipeline):

@@ -10,6 +10,7 @@ from spacy.training import Example
 from torch.nn import functional
 
 from spacy_llm_ie.compress.export import export_onnx
+from spacy_llm_ie.compress.linear import find_linear
 from spacy_llm_ie.compress.pack import Packing
 from spacy_llm_ie.compress.parts import find_transformer
 from spacy_llm_ie.compress.quantize import Known, quantize_products, round_to_int8
@@ -55,9 +56,8 @@ def run_int8(encoder, given, steps=None, packing=None):
 def steps_for(encoder, given, share):
     """Steps of columns, of an encoder that is in no pipeline; some numbers are cut off."""
     found, handles = {}, []
-    for name, module in encoder.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            handles.append(module.register_forward_pre_hook(lambda _, inputs, name=name: found.update({name: inputs[0]})))
+    for name, layer in find_linear(encoder):
+        handles.append(layer.register_forward_pre_hook(lambda _, inputs, name=name: found.update({name: inputs[0]})))
     with torch.no_grad():
         run(encoder, given)
     for handle in handles:
