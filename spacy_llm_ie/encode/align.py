@@ -97,7 +97,7 @@ def split_texts(tokenizer: Any, texts: Sequence[str], table: ndarray, sizes: Seq
     sizes (Sequence[int]): Tokens of each text.
     RETURNS (Pieces): The pieces of all of them, in order.
     """
-    encodings = _encode(tokenizer, texts)
+    encodings = encode(tokenizer, texts)
     # One more character between documents keeps them apart.
     bases = numpy.cumsum([0] + [len(text) + 1 for text in texts])[:-1]
     starts = table[:, 0] + numpy.repeat(bases, sizes)
@@ -115,9 +115,11 @@ def split_texts(tokenizer: Any, texts: Sequence[str], table: ndarray, sizes: Seq
     return Pieces.from_tokens(ids, first, last, solid, n_tokens=len(starts))
 
 
-def _encode(tokenizer: Any, texts: Sequence[str]) -> List[Any]:
+def encode(tokenizer: Any, texts: Sequence[str]) -> List[Any]:
     """Split texts with what is inside a fast tokenizer: the same pieces, without packing them into tensors and dictionaries.
 
+    tokenizer (PreTrainedTokenizerBase): A fast one.
+    texts (Sequence[str]): Any.
     RETURNS (List[tokenizers.Encoding]): One a text, whole, without special pieces.
     """
     leave_whole(tokenizer)  # somebody may have used the tokenizer for something else

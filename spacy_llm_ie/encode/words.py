@@ -3,8 +3,10 @@
 That is right for BERT's tokenizers only, which look at nothing beyond a white space or a mark of punctuation.
 """
 
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from threading import Lock
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy
 from spacy.attrs import ORTH, SPACY
@@ -15,7 +17,7 @@ from thinc.types import Ints1d
 from ..layers import loops
 from ..rows import GrowingRows
 from . import piece_loops
-from .align import Pieces, split_docs, split_texts
+from .align import Pieces, encode, split_docs
 from .frame import Frame, concat_ranges
 
 # Tokens without anything between them at which BERT would split; there are more in languages that are written so, and then words
@@ -25,6 +27,8 @@ MOST_GLUED = 8
 MOST_KEPT = 2**17
 # A token by its number in the string store, or several that are written as one word.
 UnitT = Union[int, Tuple[int, ...]]
+# A piece: its number, the first and the last token that it covers, and whether it is solid.
+PieceT = Tuple[int, int, int, bool]
 
 
 def splits_words_alone(tokenizer: Any) -> bool:
@@ -123,21 +127,15 @@ class WordSplitter:
         if not new:
             return
         words = [[strings[key] for key in (unit if isinstance(unit, tuple) else (unit,))] for unit in new]
-        sizes = numpy.array([len(word) for word in words])
-        lengths = numpy.array([len(token) for word in words for token in word])
-        owner = numpy.repeat(numpy.arange(len(words)), sizes)
-        first = numpy.cumsum(sizes) - sizes
-        starts = numpy.cumsum(lengths) - lengths + owner  # one text, with a space between words
-        text = " ".join("".join(word) for word in words)
-        pieces = split_texts(self.tokenizer, [text], numpy.stack([starts, lengths], axis=1), [len(starts)])
-        counts = numpy.bincount(owner[pieces.first], minlength=len(words))
-        before = numpy.cumsum(counts) - counts
-        piece_owner = numpy.repeat(numpy.arange(len(words)), counts)
-        columns = [pieces.ids, pieces.first - first[piece_owner], pieces.last - first[piece_owner], pieces.solid]
-        first_piece = self._pieces.append(numpy.stack(columns, axis=1))
-        ranges = numpy.stack([pieces.token_first, pieces.token_end], axis=1) - before[owner][:, None]
-        first_token = self._tokens.append(ranges)
-        begin = self._places.append(numpy.stack([before + first_piece, counts, first + first_token, sizes], axis=1))
+        (encoding,) = encode(self.tokenizer, [" ".join(map("".join, words))])
+        pieces, tokens, places = [], [], []
+        for of_word, ranges in _divide(words, encoding.ids, encoding.offsets):
+            places.append((self._pieces.count + len(pieces), len(of_word), self._tokens.count + len(tokens), len(ranges)))
+            pieces += of_word
+            tokens += ranges
+        self._pieces.append(numpy.array(pieces, dtype="int64").reshape(-1, 4))
+        self._tokens.append(numpy.array(tokens, dtype="int64"))
+        begin = self._places.append(numpy.array(places, dtype="int64"))
         self._edges.append(numpy.array([self._edges_of(word) for word in words]))
         self._units.update(zip(new, range(begin, begin + len(words))))
 
@@ -168,3 +166,34 @@ class WordSplitter:
         ranges = self._tokens.rows[concat_ranges(first_token, sizes)]
         ranges += numpy.repeat(numpy.cumsum(counts) - counts, sizes)[:, None]
         return Pieces(ids, first + tokens, last + tokens, solid.astype(bool), *ranges.T)
+
+
+def _divide(
+    words: Sequence[Sequence[str]], ids: Sequence[int], offsets: Sequence[Tuple[int, int]]
+) -> Iterator[Tuple[List[PieceT], List[Tuple[int, int]]]]:
+    """Which pieces and tokens belong together, in words of some tokens each. A loop: they are few, for which numpy takes longer.
+
+    words (Sequence[Sequence[str]]): The tokens of each word.
+    ids (Sequence[int]): The pieces of all words, written with a space between two words.
+    offsets (Sequence[Tuple[int, int]]): The first character of each piece, and the end.
+    YIELDS (Tuple[List[PieceT], List[Tuple[int, int]]]): The pieces of each word; and of each token, its first piece and its end.
+        Both are counted in the word.
+    """
+    piece, start = 0, 0
+    for word in words:
+        *starts, stop = accumulate(map(len, word), initial=start)
+        end = piece
+        while end < len(ids) and offsets[end][0] < stop:
+            end += 1
+        chars, numbers = offsets[piece:end], ids[piece:end]
+        piece, start = end, stop + 1
+        if len(word) == 1:
+            yield [(number, 0, 0, after > begin) for number, (begin, after) in zip(numbers, chars)], [(0, len(chars))]
+            continue
+        # They never fall, as in `Pieces`.
+        first = list(accumulate((bisect_right(starts, begin) - 1 for begin, _ in chars), max))
+        last = list(accumulate((bisect_right(starts, after - 1) - 1 for _, after in chars), max))
+        last = list(map(max, first, last))
+        solid = [after > begin for begin, after in chars]
+        ranges = [(bisect_left(last, token), bisect_right(first, token)) for token in range(len(word))]
+        yield list(zip(numbers, first, last, solid)), ranges
