@@ -10,9 +10,9 @@ from spacy.tokens import Doc
 from thinc.api import Model, NumpyOps
 from thinc.types import Floats2d
 
-from .layers.products import linear
+from .embedding import embed_each_once
+from .layers.products import FEW_FOR_TORCH, linear, parts_of
 from .processor import ALONE_IN_NUMPY, one_thread
-from .rows import embed_each_once
 
 # Products of fewer multiplications are not shared out to threads: the encoder, or other programs, have better use for them.
 ALONE = 2**26
@@ -34,7 +34,7 @@ class TorchProducts(NumpyOps):
         RETURNS (ndarray): Shape (A, C).
         """
         left, right = x.T if trans1 else x, y if trans2 else y.T
-        if len(left) * right.size <= ALONE_IN_NUMPY or len(right) <= NARROW:
+        if len(left) * right.size <= FEW_FOR_TORCH or len(right) <= NARROW:
             return _multiply_some(left, right, out)
         with torch.no_grad(), one_thread(len(left) * right.size < ALONE):
             result = linear(torch.from_numpy(left), torch.from_numpy(right)).numpy()
@@ -45,11 +45,15 @@ class TorchProducts(NumpyOps):
 
 
 def _multiply_some(left: ndarray, right: ndarray, out: Optional[ndarray]) -> ndarray:
-    """As many rows at a time as numpy multiplies in one thread."""
+    """As much at a time as numpy multiplies in one thread: some columns if there are few rows, otherwise some rows."""
     result = numpy.empty((len(left), len(right)), dtype=left.dtype) if out is None else out
-    step = max(ALONE_IN_NUMPY // max(right.size, 1), 1)
-    for i in range(0, len(left), step):
-        numpy.matmul(left[i : i + step], right.T, out=result[i : i + step])
+    columns = ALONE_IN_NUMPY // max(left.size, 1)
+    if columns >= NARROW:
+        for part in parts_of(len(right), columns):
+            numpy.matmul(left, right[part].T, out=result[:, part])
+        return result
+    for part in parts_of(len(left), ALONE_IN_NUMPY // max(right.size, 1)):
+        numpy.matmul(left[part], right.T, out=result[part])
     return result
 
 

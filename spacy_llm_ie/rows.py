@@ -1,21 +1,13 @@
-"""Arrays of many documents as one, and tokens that are alike computed once."""
+"""Arrays whose rows belong to tokens: those of many documents as one, and rows that are alike found."""
 
+import itertools
 from functools import lru_cache
-from threading import Lock
-from typing import Any, Callable, List, Sequence, Tuple, TypeVar
+from typing import Iterable, List, Sequence, Tuple
 
 import numpy
 from numpy import ndarray
-from spacy.tokens import Doc
-from thinc.api import Model, NumpyOps, Ops
-from thinc.layers.chain import forward as forward_chain
+from thinc.api import Ops
 from thinc.types import Floats2d, Ints1d
-
-# Leaves of an embedding that treat each token for itself.
-BY_TOKEN = {"ints-getitem", "hashembed", "maxout", "layernorm", "dropout", "linear"}
-# With more, what was kept is thrown away: some megabytes.
-MOST_KEPT = 2**14
-ModelT = TypeVar("ModelT", bound=Model)
 
 
 def join_rows(ops: Ops, arrays: Sequence[Floats2d]) -> Floats2d:
@@ -42,28 +34,6 @@ def join_rows(ops: Ops, arrays: Sequence[Floats2d]) -> Floats2d:
     return numpy.lib.stride_tricks.as_strided(first, (rows, first.shape[1]), first.strides)
 
 
-def embed_each_once(model: ModelT) -> ModelT:
-    """Let spaCy's `MultiHashEmbed`, wherever it is in a model, predict once for tokens with the same attributes.
-
-    Most words of a text are repeated, and shapes and suffixes more so. Training, static vectors and GPUs stay as they are.
-
-    model (Model): Modified in place.
-    RETURNS (Model): The same one.
-    """
-    for node in model.walk():
-        if _is_embedding(node):
-            node._func = EmbedOnce()
-    return model
-
-
-def _is_embedding(node: Model) -> bool:
-    names = [layer.name for layer in node.layers]
-    if len(names) < 4 or names[:2] != ["extract_features", "list2ragged"] or names[-1] != "ragged2list":
-        return False
-    parts = [part for layer in node.layers[2:-1] for part in layer.walk()]
-    return all(part.layers or part.name in BY_TOKEN for part in parts)
-
-
 class GrowingRows:
     """An array to which rows are added, with room for more, so that adding a few does not copy all of them.
 
@@ -85,74 +55,10 @@ class GrowingRows:
         return begin
 
 
-class EmbedOnce:
-    """What an embedding calls in the place of its `forward`: it keeps the vectors of tokens that it has seen, some thousands.
-
-    Parameters that are replaced, as in loading and for moving averages, are noticed. Optimizers write into them: an embedding that
-    was ever trained in this process keeps nothing beyond a batch.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._trained = Lock(), False
-        self._with_parameters: Tuple[Any, List[Tuple[Model, str]]] = (None, [])
-        self.forget()
-
-    def __reduce__(self) -> Any:
-        return (EmbedOnce, ())
-
-    def __call__(self, node: Model, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], Callable[[Any], Any]]:
-        """As `chain` of thinc. node (Model): The embedding. docs (List[Doc]): Any. RETURNS: Vectors, and the backward pass."""
-        self._trained |= is_train
-        lengths = [len(doc) for doc in docs]
-        if is_train or not isinstance(node.ops, NumpyOps) or not any(lengths):
-            return forward_chain(node, docs, is_train)
-        attributes = numpy.concatenate(node.layers[0].predict(docs))
-        if self._trained:
-            first, place = distinct_rows(attributes)
-            vectors = _embed(node, attributes[first])[place]
-        else:
-            vectors = self._look_up(node, attributes)
-        return node.ops.unflatten(vectors, lengths), lambda gradients: docs
-
-    def _look_up(self, node: Model, attributes: ndarray) -> Floats2d:
-        """The vectors of tokens; those not seen before are embedded. Shape: (N, D)."""
-        numbers, parameters = row_numbers(attributes).tolist(), self._parameters(node)
-        with self._lock:
-            if len(self._places) > MOST_KEPT or not _same(self._made_of, parameters):
-                self.forget(parameters)
-            new = {number: i for i, number in enumerate(numbers) if number not in self._places}
-            if new:
-                added = attributes[list(new.values())]
-                begin = self._attributes.append(added)
-                self._vectors.append(_embed(node, added))
-                self._places.update(zip(new, range(begin, begin + len(new))))
-            places = [self._places[number] for number in numbers]
-            if numpy.array_equal(self._attributes.rows[places], attributes):
-                return self._vectors.rows[places]
-        return _embed(node, attributes)  # two rows have one number: one in many billions
-
-    def _parameters(self, node: Model) -> List[Any]:
-        """All arrays that vectors are computed with."""
-        if self._with_parameters[0] is not node:
-            parts = [part for layer in node.layers[2:-1] for part in layer.walk()]
-            self._with_parameters = (node, [(part, name) for part in parts for name in part.param_names])
-        return [part.get_param(name) for part, name in self._with_parameters[1]]
-
-    def forget(self, parameters: Sequence[Any] = ()) -> None:
-        """Forget all tokens. parameters (Sequence[Any]): Those that the next ones are embedded with."""
-        self._made_of, self._places = parameters, {}
-        self._attributes, self._vectors = GrowingRows(), GrowingRows()
-
-
-def _embed(node: Model, attributes: ndarray) -> Floats2d:
-    rows = attributes
-    for layer in node.layers[2:-1]:  # `with_array`, all of them, which takes an array as it is
-        rows = layer.predict(rows)
-    return rows
-
-
-def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others))
+def split_rows(rows: ndarray, sizes: Iterable[int]) -> List[ndarray]:
+    """Divide the rows of an array, so many in each part; numpy's `split` takes ten times as long for small parts."""
+    ends = [0, *itertools.accumulate(sizes)]
+    return [rows[begin:end] for begin, end in zip(ends, ends[1:])]
 
 
 def row_numbers(rows: ndarray) -> ndarray:

@@ -14,7 +14,7 @@ SIZES = {"width": 16, "depth": 1, "embed_size": 50, "window_size": 1, "maxout_pi
 
 
 @pytest.mark.parametrize("few", [1, 10**9])
-@pytest.mark.parametrize("shape", [(7, 5, 3), (1, 5, 3), (0, 5, 3), (300, 64, 33)])
+@pytest.mark.parametrize("shape", [(7, 5, 3), (1, 5, 3), (0, 5, 3), (300, 64, 33), (4, 384, 288), (40, 384, 200)])
 def test_products_are_those_of_thinc(monkeypatch, few, shape):
     monkeypatch.setattr(products, "FEW", few)
     a, b, c = shape
@@ -27,6 +27,14 @@ def test_products_are_those_of_thinc(monkeypatch, few, shape):
     out = numpy.full((a, c), 9, dtype="float32")
     assert ops.gemm(x, y, out=out) is out
     numpy.testing.assert_allclose(out, x @ y, rtol=1e-4, atol=1e-4)
+
+
+def test_parts_are_of_nearly_the_same_size():
+    for count, most in [(0, 5), (1, 0), (24, 21), (10, 3), (7, 7), (8, 7), (1000, 64)]:
+        parts = [range(count)[part] for part in products.parts_of(count, most)]
+        assert [i for part in parts for i in part] == list(range(count))
+        assert len(parts) == -(-count // max(most, 1))
+        assert all(len(part) == len(parts[0]) for part in parts[:-1]) and max(map(len, parts), default=0) <= max(most, 1)
 
 
 def record_one_dnn(monkeypatch, shapes):

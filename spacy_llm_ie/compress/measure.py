@@ -14,9 +14,9 @@ from spacy.scorer import Scorer
 from thinc.api import Model
 
 from ..data.corpus import create_corpus_v1
+from ..embedding import EmbedOnce
 from ..encode.words import WordSplitter
 from ..errors import Errors
-from ..rows import EmbedOnce
 from ..tasks import main_scores
 
 # Enough words that starting a batch counts little, and texts enough for percentiles.

@@ -110,6 +110,17 @@ def _dense(matrix: Tensor) -> Tensor:
     return matrix if matrix.is_contiguous() or matrix.t().is_contiguous() else matrix.contiguous()
 
 
+def parts_of(count: int, most: int) -> Iterator[slice]:
+    """Divide rows, or columns, into as few parts as possible, nearly of the same size: of a small rest numpy makes a slow product.
+
+    count (int): How many there are.
+    most (int): How many may be in a part; but one at least.
+    YIELDS (slice): Each part.
+    """
+    size = -(-count // max(-(-count // max(most, 1)), 1))
+    return (slice(i, i + size) for i in range(0, count, max(size, 1)))
+
+
 class Matrix:
     """A matrix by which rows are multiplied in prediction, laid out for each way to do so: few rows by numpy, many by torch.
 
@@ -118,17 +129,16 @@ class Matrix:
     """
 
     def __init__(self, weight: Tensor, half: bool) -> None:
-        self.weight = weight.bfloat16() if half else weight.contiguous()
-        width = min(BLOCK, len(weight))
-        whole = functional.pad(weight, (0, 0, 0, -len(weight) % width))
+        self.weight, self.columns = weight.bfloat16() if half else weight.contiguous(), len(weight)
+        width = min(BLOCK, self.columns)
+        whole = functional.pad(weight, (0, 0, 0, -self.columns % width))
         self.blocks = whole.view(-1, width, weight.shape[1]).transpose(1, 2).contiguous().numpy()  # (blocks, I, width)
 
     def __call__(self, rows: ndarray) -> ndarray:
         """Multiply. rows (ndarray): float32. Shape: (N, I). RETURNS (ndarray): Shape (N, O)."""
-        if rows.size * len(self.weight) >= FEW_FOR_TORCH:
+        if rows.size * self.columns >= FEW_FOR_TORCH:
             return linear(torch.from_numpy(rows).to(self.weight.dtype), self.weight).float().numpy()
         found = numpy.empty((len(rows), len(self.blocks), self.blocks.shape[2]), dtype="float32")
-        step = max(ALONE_IN_NUMPY // (self.blocks.size // len(self.blocks)), 1)
-        for i in range(0, len(rows), step):
-            numpy.matmul(rows[i : i + step], self.blocks, out=found[i : i + step].transpose(1, 0, 2))
-        return found.reshape(len(rows), -1)[:, : len(self.weight)]
+        for part in parts_of(len(rows), ALONE_IN_NUMPY // (self.blocks.size // len(self.blocks))):
+            numpy.matmul(rows[part], self.blocks, out=found[part].transpose(1, 0, 2))
+        return found.reshape(len(rows), -1)[:, : self.columns]

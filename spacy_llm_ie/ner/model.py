@@ -6,9 +6,10 @@ from spacy.tokens import Doc
 from thinc.api import Dropout, Linear, Maxout, Model, chain, with_array
 from thinc.types import Floats2d
 
+from ..embedding import embed_each_once
 from ..layers.crf import LinearChainCRF
 from ..ops import use_torch_products
-from ..rows import embed_each_once, join_rows
+from ..rows import join_rows
 from ..schemes import Scheme
 from ..shim import ModuleShim
 from ..types import TaggerModelT, Tok2VecModelT

@@ -1,6 +1,5 @@
 """What a component for pairs knows of labels: those of pairs, those of spans, and which fit together."""
 
-import itertools
 from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
@@ -8,6 +7,7 @@ import numpy
 from numpy import ndarray
 
 from ..errors import Errors
+from ..rows import split_rows
 from .candidates import SpanT
 
 SchemaT = Dict[str, List[List[str]]]
@@ -120,12 +120,6 @@ class LabelTable:
                     row[self.outputs[label]] = True
         result[:, 0] = ~result.any(axis=1)
         return result
-
-
-def split_rows(rows: ndarray, sizes: Iterable[int]) -> List[ndarray]:
-    """Divide the rows of an array, so many in each part; numpy's `split` takes ten times as long for small parts."""
-    ends = [0, *itertools.accumulate(sizes)]
-    return [rows[begin:end] for begin, end in zip(ends, ends[1:])]
 
 
 def _types(rows: Sequence[ndarray], pairs: Sequence[ndarray]) -> Tuple[ndarray, ndarray]:

@@ -1,5 +1,5 @@
 from spacy_llm_ie.compress.measure import forget_words, wait_for_each
-from spacy_llm_ie.rows import EmbedOnce
+from spacy_llm_ie.embedding import EmbedOnce
 from tests.contract.test_components import trf_pipeline
 
 

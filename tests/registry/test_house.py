@@ -26,6 +26,7 @@ ORDER = [
     "annotations",
     "layers",
     "rows",
+    "embedding",
     "ops",
     "encode",
     "ner",
