@@ -78,16 +78,19 @@ class ModuleShim(PyTorchShim):
             self._model.train()
 
     def predict(self, inputs: ArgsKwargs) -> Any:
-        """As thinc's, which turns training off and on again for each call, a walk over all parts of the module; here the module
-        stays ready for prediction until `begin_update`.
+        """As thinc's, which turns training off and on again for each call, a walk over all parts of the module.
 
         inputs (ArgsKwargs): For the module.
         RETURNS (Any): What the module returns, without gradients.
         """
+        with torch.no_grad():
+            return self.get_evaluated()(*inputs.args, **inputs.kwargs)
+
+    def get_evaluated(self) -> torch.nn.Module:
+        """RETURNS (torch.nn.Module): The module, which stays ready for prediction until `begin_update`."""
         if self._model.training:
             self._model.eval()
-        with torch.no_grad():
-            return self._model(*inputs.args, **inputs.kwargs)
+        return self._model
 
     def _module_bytes(self, module: Optional[torch.nn.Module]) -> bytes:
         if module is None:

@@ -40,7 +40,8 @@ MAX_PIECES = 512
 # A pass costs little to start here, so that rows of nearly the same length can go together, with 5% of padding or less.
 FEW_PIECES = 128
 FULL_ENOUGH = 0.93
-NO_PIECES = WordpieceBatch.empty()
+NO_PIECES, NO_OUTPUT = WordpieceBatch.empty(), ModelOutput()
+NO_ALIGNMENT = Ragged(numpy.zeros(0, "i"), numpy.zeros(0, "i"))
 # What a forked process has of its parent's runtimes. Their threads are not there, and freeing one would wait for them for ever.
 LEFT_BY_PARENT: List[Runtime] = []
 # Two threads that both need the same runtime make one.
@@ -59,9 +60,7 @@ class TokenBatch(FullTransformerBatch):
     """
 
     def __init__(self, vectors: Floats2d, sizes: List[int]) -> None:
-        super().__init__(
-            [[] for _ in sizes], WordpieceBatch.empty(), ModelOutput(), Ragged(numpy.zeros(0, "i"), numpy.zeros(0, "i"))
-        )
+        super().__init__([[] for _ in sizes], NO_PIECES, NO_OUTPUT, NO_ALIGNMENT)
         self.vectors, self.sizes = vectors, sizes
 
     def split_by_doc(self) -> List[TransformerData]:

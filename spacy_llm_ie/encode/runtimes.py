@@ -127,6 +127,7 @@ class OnnxRuntime(Runtime):
         """As `Runtime.load`."""
         self.session = self._start(weights, self.pass_threads)
         self._weights, self._single, self._singles, self._turn = weights, None, 0, threading.Lock()
+        self._spins_briefly = _can_spin_briefly(self.load_package().__version__)
         return [item.name for item in self.session.get_inputs()]
 
     def _start(self, weights: bytes, threads: int, spin: int = 0) -> Any:
@@ -154,7 +155,7 @@ class OnnxRuntime(Runtime):
         """As `Runtime.run_single`: where single texts are read again and again, by threads that share a pass, and have weights of
         their own. Not while they run another one, nor in the threads that read a stream, which are enough by themselves.
         """
-        alone = self.pool is not None and not self.pool.stands_by() and self._can_spin_briefly()
+        alone = self.pool is not None and not self.pool.stands_by() and self._spins_briefly
         if not alone or not self._turn.acquire(blocking=False):
             return self.run(inputs)
         try:
@@ -167,9 +168,10 @@ class OnnxRuntime(Runtime):
         finally:
             self._turn.release()
 
-    def _can_spin_briefly(self) -> bool:
-        found = re.match(r"(\d+)\.(\d+)", self.load_package().__version__)
-        return found is not None and tuple(map(int, found.groups())) >= BRIEF_SPINNING
+
+def _can_spin_briefly(version: str) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) >= BRIEF_SPINNING
 
 
 class OpenVino(Runtime):

@@ -99,7 +99,7 @@ class LinearChainCRF(torch.nn.Module):
             arrays = [numpy.where(legal, scores / temperature, NEG_INF).astype(numpy.float64) for scores, legal in parts]
             self._arrays = (snapshot, temperature, arrays)
         scores = emissions if temperature == 1.0 else emissions / temperature
-        return Potentials(scores, numpy.asarray(lengths), *arrays)
+        return Potentials(numpy.asarray(scores, dtype=numpy.float64), numpy.asarray(lengths), *arrays)
 
     def train(self, mode: bool = True) -> "LinearChainCRF":
         """As of every module. What was kept of the parameters is forgotten."""

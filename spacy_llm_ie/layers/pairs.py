@@ -15,6 +15,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..processor import one_thread
 from . import places
 from .places import GAP_BORDERS, MOST_BETWEEN, WIDTH_BORDERS
 from .products import linear
@@ -25,6 +26,8 @@ CHUNK_PAIRS = 8192
 CHUNK_TOKENS = 16384
 # As many tokens and pairs at most are scored sooner by numpy's operations than by torch's.
 FEW_TOKENS, FEW_PAIRS = 512, 1024
+# Fewer are scored quicker by one thread (measured with two: twice as fast for 1,500 tokens and less, half as fast for 11,000).
+MANY_TOKENS = 4096
 CPU = torch.device("cpu")
 
 
@@ -72,6 +75,11 @@ class PairScorer(nn.Module):
             nn.init.normal_(table.weight, std=0.1)
         self._ready: Optional[ReadyScorer] = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.empty.device
+
     def forward(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
         """Score pairs; with parameters in bfloat16, they are computed in bfloat16.
 
@@ -82,10 +90,30 @@ class PairScorer(nn.Module):
         bounds (ndarray): First row and end of the document of each span. int64. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
-        if 0 < len(pairs) <= FEW_PAIRS and len(vectors) <= FEW_TOKENS and self._can_be_ready(vectors):
-            return self._get_ready()(vectors, spans, pairs, bounds)
+        if not torch.is_grad_enabled() and vectors.dtype == torch.float32 and vectors.device == CPU:
+            ready = self._find_ready(len(vectors), len(pairs))
+            if ready is not None:
+                return torch.from_numpy(ready(vectors.detach().numpy(), spans, pairs, bounds))
+        with one_thread(len(vectors) < MANY_TOKENS and not torch.is_grad_enabled()):
+            return self._score_all(vectors, spans, pairs, bounds)
+
+    def predict(self, vectors: ndarray, spans: ndarray, pairs: ndarray, bounds: ndarray) -> ndarray:
+        """As `forward`, on arrays and without gradients. Few pairs are scored without torch, whose calls take longer than them.
+
+        vectors (ndarray): float32; all else, and the parameters, must be on the CPU too. Shape: (T, D).
+        spans, pairs, bounds (ndarray): As in `forward`.
+        RETURNS (ndarray): Shape (P, K).
+        """
+        ready = self._find_ready(len(vectors), len(pairs))
+        if ready is not None:
+            return ready(vectors, spans, pairs, bounds)
+        with torch.no_grad():
+            return self(torch.from_numpy(vectors), spans, pairs, bounds).numpy()
+
+    def _score_all(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
+        """As `forward`, by torch's operations; many pairs some at a time."""
         if self.output.weight.dtype == torch.bfloat16 != vectors.dtype:
-            return self(vectors.bfloat16(), spans, pairs, bounds).to(vectors.dtype)
+            return self._score_all(vectors.bfloat16(), spans, pairs, bounds).to(vectors.dtype)
         if self.training or len(pairs) <= CHUNK_PAIRS and len(vectors) <= CHUNK_TOKENS or not len(pairs):
             return self._score(vectors, spans, pairs, bounds)
         chunks = places.chunks(spans, pairs, CHUNK_PAIRS, CHUNK_TOKENS)
@@ -97,14 +125,14 @@ class PairScorer(nn.Module):
         self._ready = None
         return super().train(mode)
 
-    def _can_be_ready(self, vectors: Tensor) -> bool:
-        """Whether this is prediction on a CPU, and not in float64."""
-        weight = self.output.weight
-        known = vectors.dtype == torch.float32 and weight.dtype in (torch.float32, torch.bfloat16)
-        return known and not self.training and not torch.is_grad_enabled() and vectors.device == weight.device == CPU
-
-    def _get_ready(self) -> ReadyScorer:
+    def _find_ready(self, tokens: int, pairs: int) -> Optional[ReadyScorer]:
+        """What scores few pairs by numpy. None for many, in training, on a GPU, in float64."""
+        if not 0 < pairs <= FEW_PAIRS or tokens > FEW_TOKENS:
+            return None
         if self._ready is None or not self._ready.is_current():
+            weight = self.output.weight
+            if self.training or weight.device != CPU or weight.dtype not in (torch.float32, torch.bfloat16):
+                return None
             self._ready = ReadyScorer(self)
         return self._ready
 

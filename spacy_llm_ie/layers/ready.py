@@ -76,19 +76,19 @@ class ReadyScorer:
     def _matrix(self, weight: Tensor) -> Matrix:
         return Matrix(weight, self.half)
 
-    def __call__(self, vectors: Tensor, spans: ndarray, pairs: ndarray, bounds: ndarray) -> Tensor:
-        """Score pairs. vectors, spans, pairs, bounds: As `PairScorer` takes them. RETURNS (Tensor): Shape (P, K)."""
-        array, H = vectors.detach().numpy(), self.size
+    def __call__(self, vectors: ndarray, spans: ndarray, pairs: ndarray, bounds: ndarray) -> ndarray:
+        """Score pairs. vectors, spans, pairs, bounds: As `PairScorer.predict` takes them. RETURNS (ndarray): Shape (P, K)."""
+        H = self.size
         covered = None if loops.compiled(pair_loops.mix) else places.Covered.by(spans)
-        tokens = _gelu(self._mix(array, spans, covered))
-        ends = self.ends(_gelu(self._contents(array, tokens, spans, covered))) + self.ends_bias
+        tokens = _gelu(self._mix(vectors, spans, covered))
+        ends = self.ends(_gelu(self._contents(vectors, tokens, spans, covered))) + self.ends_bias
         ends = ends.reshape(-1, 2 * H)  # two rows a span: as a head, and as a tail
         whole = self.pair(self._pair_parts(ends, tokens, spans, pairs, bounds))
         self._add_to_pairs(whole, ends, spans, pairs)
-        scores = torch.from_numpy(self.output(_gelu(whole)) + self.output_bias)
+        scores = self.output(_gelu(whole)) + self.output_bias
         if self.bilinear is not None:
             head, tail = (torch.from_numpy(part) for part in _head_and_tail(ends[:, :H], pairs))
-            scores = scores + torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail)
+            scores += torch.einsum("ph,khj,pj->pk", head, self.bilinear, tail).numpy()
         return scores
 
     def _mix(self, vectors: ndarray, spans: ndarray, covered: Optional[places.Covered]) -> ndarray:

@@ -3,7 +3,6 @@
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy
-import torch
 from numpy import ndarray
 from spacy.tokens import Doc
 from thinc.api import ArgsKwargs, Model, xp2torch
@@ -89,13 +88,10 @@ def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Float
         shim.module.dropout = model.attrs["dropout_rate"] if rate is None else rate
     vectors, backprop_vectors = model.layers[0](batch.docs, is_train)
     offsets = _offsets(vectors)
-    flat = model.ops.alloc2f(filled(int(offsets[-1])), shim.module.settings["width"])
-    for array, offset in zip(vectors, offsets):
-        if len(array):  # an empty document may come without width
-            flat[offset : offset + len(array)] = array
-    device = shim.device
-    plain = not is_train and isinstance(flat, ndarray) and device.type == "cpu"
-    inputs = torch.from_numpy(flat) if plain else xp2torch(flat, requires_grad=is_train, device=device)
+    flat, device = _one_text(model, vectors, offsets, is_train), shim.module.device
+    if not is_train and isinstance(flat, ndarray) and device.type == "cpu":
+        return shim.get_evaluated().predict(flat, *_rows(batch, offsets)), lambda gradient: batch.docs
+    inputs = xp2torch(flat, requires_grad=is_train, device=device)
     arguments = ArgsKwargs((inputs, *_rows(batch, offsets)), {})
     scores, backprop_scores = shim(arguments, is_train)
 
@@ -109,6 +105,18 @@ def _forward(model: PairModelT, batch: PairBatch, is_train: bool) -> Tuple[Float
     return model.ops.asarray(scores.detach().cpu().numpy()), backprop
 
 
+def _one_text(model: PairModelT, vectors: Sequence[Floats2d], offsets: ndarray, is_train: bool) -> Floats2d:
+    """The vectors of all documents one below the other, with a row of zeros behind each; of one document, those that it has."""
+    if len(vectors) == 1 and not is_train and isinstance(vectors[0], ndarray):
+        if vectors[0].dtype == numpy.float32 and vectors[0].flags.carray:
+            return vectors[0]
+    flat = model.ops.alloc2f(filled(int(offsets[-1])), model.shims[0].module.settings["width"])
+    for array, offset in zip(vectors, offsets):
+        if len(array):  # an empty document may come without width
+            flat[offset : offset + len(array)] = array
+    return flat
+
+
 def _offsets(vectors: Sequence[Floats2d]) -> ndarray:
     """Row of the first token of each document, with a row between documents, and the number of rows. Shape: (docs + 1,)."""
     return numpy.cumsum([0, *(len(array) + 1 for array in vectors)])
@@ -118,7 +126,7 @@ def _rows(batch: PairBatch, offsets: ndarray) -> Tuple[ndarray, ...]:
     """Spans, pairs and document borders of the whole batch, as rows of what is one long text. As `PairScorer` takes them."""
     sizes, begin, end = [len(rows) for rows in batch.spans], offsets[:-1], offsets[1:] - 1
     if len(sizes) == 1:
-        return batch.spans[0], batch.pairs[0], numpy.repeat([[0, end[0]]], sizes[0], axis=0)
+        return batch.spans[0], batch.pairs[0], numpy.full((sizes[0], 2), (0, end[0]))
     spans = numpy.concatenate(batch.spans)
     spans[:, :2] += numpy.repeat(begin, sizes)[:, None]
     before = numpy.cumsum(sizes) - sizes

@@ -19,20 +19,18 @@ from thinc.types import Floats2d
 from ..errors import Errors, Warnings
 from ..layers.pairs import pair_distance, pair_loss, pair_probabilities
 from ..ner.decoding import check_thresholds
-from ..processor import one_thread
+from ..rows import split_rows
 from ..settings import ConfiguredPipe, Lesson
 from ..types import ScorerT
 from . import teaching
 from .candidates import Candidates, PairGeneratorT, SpanT, check_generator, closest
 from .choice import FoundPair, read_labels
 from .defaults import DEFAULTS, SOURCES
-from .labels import GoldPairs, LabelTable, SchemaT, check_schema, split_rows, survey
+from .labels import GoldPairs, LabelTable, SchemaT, check_schema, survey
 from .model import PairBatch, PairModelT, get_scorer, set_sizes
 from .teaching import TaughtPairs
 
 NO_PAIRS = numpy.zeros((0, 2), dtype="int64")
-# Fewer are scored quicker by one thread (measured with two: twice as fast for 1,500 tokens and less, half as fast for 11,000).
-MANY_TOKENS = 4096
 # What the label table is made from.
 TABLE_SETTINGS = ("labels", "span_labels", "label_filter", "schema", "learned_schema", "symmetric")
 
@@ -251,8 +249,7 @@ class PairPipe(ConfiguredPipe):
         busy = [i for i, candidates in enumerate(found) if len(candidates.pairs)]
         if not busy:
             return results
-        with one_thread(sum(len(docs[i]) for i in busy) < MANY_TOKENS):
-            whole = self._score([docs[i] for i in busy], [found[i] for i in busy])
+        whole = self._score([docs[i] for i in busy], [found[i] for i in busy])
         for i, part in zip(busy, split_rows(whole, [len(found[i].pairs) for i in busy])):
             results[i] = (found[i], part)
         return results

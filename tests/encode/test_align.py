@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from spacy_llm_ie.encode.align import Rows, build_rows, split_docs
-from spacy_llm_ie.encode.frame import Frame, concat_ranges
+from spacy_llm_ie.encode.frame import Frame, concat_ranges, fill_rows
 
 pytestmark = pytest.mark.usefixtures("each_way")
 VOCAB = Vocab()
@@ -18,6 +20,7 @@ WORDS = st.sampled_from(
     + ["\u4e2d\u56fd", "\u0627\u0644", "Caf\u00e9", "e\u0301", "zzz", "[SEP]", "a-b-c", "\u00a0", "\u2028"]
 )
 DOCS = st.lists(st.lists(st.tuples(WORDS, st.booleans()), min_size=1, max_size=12), min_size=1, max_size=3)
+PARTS = ("prefix", "suffix", "prefix_types", "suffix_types")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,21 @@ def test_nothing_but_white_space_and_long_tokens(fast):
     wordpieces, align = align_docs(fast, [Doc(VOCAB, words=["\n", "a-" * 20, "\t"])], size=8)
     assert wordpieces.strings[0][:3] == ["[CLS]", "[SEP]", "[PAD]"]
     assert align == [[0], list(range(11, 19)), [0]]
+
+
+def test_a_single_row_is_framed_as_one_of_several(fast):
+    frame, ids = Frame.from_tokenizer(fast), numpy.arange(20, 29)
+    bare = dataclasses.replace(frame, **{name: numpy.zeros(0, "int64") for name in PARTS})
+    for framed in (frame, bare):
+        for begin, end in ((0, 9), (3, 5), (4, 4)):
+            ends = numpy.array([[begin, end]] * 2).T
+            one = fill_rows(framed, ids, *ends[:, :1], [numpy.array([0])])
+            several = fill_rows(framed, ids, *ends, [numpy.array([0]), numpy.array([1])])
+            assert one.shapes == several.shapes[:1] and one.offsets.tolist() == several.offsets[:1].tolist()
+            for name in ("input_ids", "types", "mask"):
+                found, expected = getattr(one, name), getattr(several, name)
+                assert found.dtype == expected.dtype
+                numpy.testing.assert_array_equal(found, expected[: len(found)])
 
 
 def test_concat_ranges():

@@ -408,6 +408,7 @@ def test_few_pairs_are_scored_alike_by_each_way(settings, way, monkeypatch):
     with torch.no_grad():
         found = scorer(*batch)
         assert scorer._ready is not None
+        numpy.testing.assert_array_equal(scorer.predict(batch[0].numpy(), *batch[1:]), found.numpy())
         for least, block in ((0, 32), (2**22, 2)):
             monkeypatch.setattr(products, "FEW_FOR_TORCH", least)
             monkeypatch.setattr(products, "BLOCK", block)
@@ -450,7 +451,8 @@ def test_training_and_many_pairs_are_torchs(monkeypatch):
         scorer.eval().double()(batch[0].double(), *batch[1:])
         for name in ("FEW_PAIRS", "FEW_TOKENS"):
             monkeypatch.setattr(layer, name, 3)
-            scorer.float()(*batch)
+            found = scorer.float()(*batch)
+            numpy.testing.assert_array_equal(scorer.predict(batch[0].float().numpy(), *batch[1:]), found.numpy())
             monkeypatch.undo()
     assert scorer._ready is None
 

@@ -64,6 +64,24 @@ def test_an_empty_document_may_come_without_width():
     assert [len(g) for g in vectors.gradients] == [len(v) for v in vectors.values]
 
 
+@pytest.mark.parametrize("how", ["in order", "read-only", "float64", "turned", "on and on"])
+def test_vectors_of_a_single_document_are_read_however_they_lie(how):
+    batch = make_batch()
+    vectors = FakeVectors(batch.docs)
+    model, expected = make_model(vectors.model), vectors.values[3].copy()
+    given = {"turned": numpy.asfortranarray(expected), "float64": expected.astype("float64")}.get(how, expected)
+    given.flags.writeable = how != "read-only"
+    if how == "on and on":
+        given = numpy.repeat(expected, 2, axis=0)[::2]
+    one = PairBatch(*(part[3:] for part in batch))
+    vectors.model._func = lambda node, docs, is_train: ([given], lambda gradients: docs)
+    found = model.predict(one)
+    numpy.testing.assert_array_equal(given, expected)  # as it was
+    vectors.model._func = vectors._forward
+    numpy.testing.assert_allclose(model.predict(batch)[2:], found, rtol=1e-4, atol=1e-5)
+    assert found.dtype == "float32"
+
+
 def make_model(tok2vec, seed=0, **settings):
     fix_random_seed(seed)
     model = build_pair_classifier_v1(tok2vec, **{"hidden_size": 8, "label_size": 3, "distance_size": 4, **settings})
