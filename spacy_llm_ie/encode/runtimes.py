@@ -12,7 +12,8 @@ import re
 import threading
 import warnings
 from concurrent.futures import Future
-from typing import Any, Callable, ContextManager, Dict, Iterator, List, Sequence, Type
+from functools import partial
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Sequence, Type
 
 import numpy
 from numpy import ndarray
@@ -22,6 +23,7 @@ from .. import about
 from ..errors import Errors, Warnings
 from ..processor import bfloat16_is_quick, count_cores
 from .helping import HelpingPool, ItemT, ResultT
+from .quicker import Quicker
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # Whoever has read so many single texts will read more.
@@ -126,7 +128,8 @@ class OnnxRuntime(Runtime):
     def load(self, weights: bytes, precision: str) -> List[str]:
         """As `Runtime.load`."""
         self.session = self._start(weights, self.pass_threads)
-        self._weights, self._single, self._singles, self._turn = weights, None, 0, threading.Lock()
+        self._weights, self._singles, self._turn = weights, 0, threading.Lock()
+        self._quicker: Optional[Quicker[Dict[str, ndarray], ndarray]] = None
         self._spins_briefly = _can_spin_briefly(self.load_package().__version__)
         return [item.name for item in self.session.get_inputs()]
 
@@ -149,11 +152,15 @@ class OnnxRuntime(Runtime):
 
     def run(self, inputs: Dict[str, ndarray]) -> ndarray:
         """As `Runtime.run`."""
-        return self.session.run(None, {name: inputs[name] for name in self.inputs})[0]
+        return self._run_in(self.session, inputs)
+
+    def _run_in(self, session: Any, inputs: Dict[str, ndarray]) -> ndarray:
+        return session.run(None, {name: inputs[name] for name in self.inputs})[0]
 
     def run_single(self, inputs: Dict[str, ndarray]) -> ndarray:
         """As `Runtime.run_single`: where single texts are read again and again, by threads that share a pass, and have weights of
-        their own. Not while they run another one, nor in the threads that read a stream, which are enough by themselves.
+        their own, as long as that is quicker: it is not where other programs want the processors. Not while they run another one,
+        nor in the threads that read a stream, which are enough by themselves.
         """
         alone = self.pool is not None and not self.pool.stands_by() and self._spins_briefly
         if not alone or not self._turn.acquire(blocking=False):
@@ -162,9 +169,10 @@ class OnnxRuntime(Runtime):
             self._singles += 1
             if self._singles <= FEW_SINGLES:
                 return self.run(inputs)
-            if self._single is None:
-                self._single = self._start(self._weights, min(self.workers * self.pass_threads, MOST_THREADS), SPIN)
-            return self._single.run(None, {name: inputs[name] for name in self.inputs})[0]
+            if self._quicker is None:
+                shared = self._start(self._weights, min(self.workers * self.pass_threads, MOST_THREADS), SPIN)
+                self._quicker = Quicker(self.run, partial(self._run_in, shared))
+            return self._quicker(inputs, inputs["input_ids"].size)
         finally:
             self._turn.release()
 

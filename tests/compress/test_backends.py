@@ -208,7 +208,7 @@ def test_where_they_would_disturb_others_they_do_not(single, why, monkeypatch):
     with session.standing_by() if why == "a stream" else contextlib.nullcontext():
         for _ in range(3):
             numpy.testing.assert_array_equal(session.run_single(given), expected)
-    assert session._single is None
+    assert session._quicker is None
 
 
 def test_what_a_single_text_needs_is_one_pass(nlp, tmp_path):
