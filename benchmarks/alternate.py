@@ -113,7 +113,10 @@ def main():
             for which in (0, 1) if i % 2 else (1, 0):
                 processes[which].stdin.write("\n")
                 processes[which].stdin.flush()
-                found[which] = json.loads(processes[which].stdout.readline())
+                line = processes[which].stdout.readline()
+                if not line:
+                    raise SystemExit("One of the two processes failed; its last lines are above.")
+                found[which] = json.loads(line)
             rounds += [(found[0], found[1])] * (i > 0)  # the first one warms up
     finally:
         for process in processes:

@@ -7,8 +7,13 @@ import numpy
 from numpy import ndarray
 from spacy.tokens import Doc
 from thinc.api import Model, NumpyOps
+from thinc.layers.array_getitem import forward as forward_getitem
 from thinc.layers.chain import forward as forward_chain
 from thinc.layers.concatenate import forward as forward_concatenate
+from thinc.layers.dropout import forward as forward_dropout
+from thinc.layers.hashembed import forward as forward_hash_embed
+from thinc.layers.layernorm import forward as forward_layer_norm
+from thinc.layers.maxout import forward as forward_maxout
 from thinc.layers.with_array import forward as forward_with_array
 from thinc.types import Floats2d
 
@@ -107,7 +112,7 @@ class EmbedOnce:
 
 def _make_ready(node: Model) -> RowsT:
     """What embeds attributes. node (Model): The embedding, whose parameters as they are now count."""
-    return _chain([ready(layer) for layer in node.layers[2:-1]])
+    return _run_all([ready(layer) for layer in node.layers[2:-1]])
 
 
 def ready(node: Model) -> RowsT:
@@ -117,23 +122,22 @@ def ready(node: Model) -> RowsT:
     node (Model): A layer that treats each row for itself; one that is not known here predicts as ever.
     RETURNS (Callable[[ndarray], ndarray]): Takes rows of shape (N, ...), and returns rows of shape (N, D).
     """
-    if node._func is forward_with_array:  # which takes an array as it is
-        return ready(node.layers[0])
-    if node._func is forward_chain:
-        return _chain([ready(part) for part in node.layers])
-    if node._func is forward_concatenate:
-        parts = [ready(part) for part in node.layers]
-        return lambda rows: numpy.concatenate([part(rows) for part in parts], axis=1)
-    return READY.get(node.name, lambda node: node.predict)(node)
+    make = READY.get(node._func)
+    return node.predict if make is None else make(node)
 
 
-def _chain(parts: Sequence[RowsT]) -> RowsT:
+def _run_all(parts: Sequence[RowsT]) -> RowsT:
     def run(rows: ndarray) -> ndarray:
         for part in parts:
             rows = part(rows)
         return rows
 
     return run
+
+
+def _concatenate(node: Model) -> RowsT:
+    parts = [ready(part) for part in node.layers]
+    return lambda rows: numpy.concatenate([part(rows) for part in parts], axis=1)
 
 
 def _hash_embed(node: Model) -> RowsT:
@@ -172,13 +176,16 @@ def _take(node: Model) -> RowsT:
     return lambda rows: rows[index]
 
 
-# What makes a layer ready, by its name.
-READY: Dict[str, Callable[[Model], RowsT]] = {
-    "ints-getitem": _take,
-    "hashembed": _hash_embed,
-    "maxout": _maxout,
-    "layernorm": _layer_norm,
-    "dropout": lambda node: lambda rows: rows,
+# What makes a layer ready, by what thinc calls in it.
+READY: Dict[Callable, Callable[[Model], RowsT]] = {
+    forward_with_array: lambda node: ready(node.layers[0]),  # it takes an array as it is
+    forward_chain: lambda node: _run_all([ready(part) for part in node.layers]),
+    forward_concatenate: _concatenate,
+    forward_getitem: _take,
+    forward_hash_embed: _hash_embed,
+    forward_maxout: _maxout,
+    forward_layer_norm: _layer_norm,
+    forward_dropout: lambda node: lambda rows: rows,
 }
 
 

@@ -109,3 +109,20 @@ def test_models_that_look_at_more_than_attributes_stay_as_they_are():
     for model in models:
         before = [node._func for node in model.walk()]
         assert [node._func for node in embed_each_once(model).walk()] == before
+
+
+def test_each_layer_of_an_embedding_is_made_ready():
+    model = MultiHashEmbed(8, ["NORM", "SHAPE"], [10, 10], False)
+    parts = [part for layer in model.layers[2:-1] for part in layer.walk()]
+    assert {part._func for part in parts} == set(embedding.READY)
+    one = MultiHashEmbed(8, ["NORM"], [10], False)
+    assert {part._func for layer in one.layers[2:-1] for part in layer.walk()} < set(embedding.READY)
+
+
+def test_a_layer_that_does_something_else_predicts_as_ever():
+    docs = make_docs(1)
+    model, before, _ = make_embedding(docs)
+    norm = next(node for node in model.walk() if node.name == "layernorm")
+    forward = norm._func
+    norm._func = lambda node, rows, is_train: (forward(node, rows, is_train)[0] + 1, None)
+    assert_same(model.predict(docs), [array + 1 for array in before])

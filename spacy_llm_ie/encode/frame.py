@@ -115,8 +115,6 @@ def fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d, passes: Seq
     passes (Sequence[Ints1d]): The rows of each pass; each row in one of them.
     RETURNS (FilledRows): The whole.
     """
-    if len(begin) == 1:
-        return _fill_one(frame, ids[begin[0] : end[0]])
     order, sizes = numpy.concatenate(passes), numpy.array([len(rows) for rows in passes])
     lengths = row_lengths(frame, begin, end)[order]
     widths = numpy.maximum.reduceat(lengths, numpy.cumsum(sizes) - sizes)
@@ -134,16 +132,6 @@ def fill_rows(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d, passes: Seq
         special = (frame.prefix, frame.suffix, frame.prefix_types, frame.suffix_types)
         loop(order, cells, ids, begin, end, *special, frame.text_type, input_ids, types, mask, offsets)
     return FilledRows(input_ids, types, mask, list(zip(sizes.tolist(), widths.tolist())), offsets)
-
-
-def _fill_one(frame: Frame, ids: Ints1d) -> FilledRows:
-    """The pieces of a single row, framed."""
-    input_ids = numpy.concatenate([frame.prefix, ids, frame.suffix])
-    types = numpy.concatenate([frame.prefix_types, numpy.full(len(ids), frame.text_type), frame.suffix_types])
-    if not len(input_ids):  # without text and special pieces: one of padding
-        input_ids, types = numpy.array([frame.pad]), numpy.array([frame.pad_type])
-    mask = numpy.ones(len(input_ids), dtype=bool)
-    return FilledRows(input_ids, types, mask, [(1, len(input_ids))], numpy.zeros(1, dtype="int64"))
 
 
 def _fill(frame: Frame, ids: Ints1d, begin: Ints1d, end: Ints1d, first: Ints1d, input_ids: Ints1d, types: Ints1d) -> None:

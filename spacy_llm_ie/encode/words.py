@@ -187,7 +187,7 @@ def _divide(
             end += 1
         chars, numbers = offsets[piece:end], ids[piece:end]
         piece, start = end, stop + 1
-        if len(word) == 1:
+        if len(word) == 1:  # as most have: what follows would say the same
             yield [(number, 0, 0, after > begin) for number, (begin, after) in zip(numbers, chars)], [(0, len(chars))]
             continue
         # They never fall, as in `Pieces`.

@@ -126,7 +126,7 @@ def scaled_messages(p: Potentials) -> ScaledMessages:
         found = ScaledMessages(numpy.zeros((T, 2, B, K)), numpy.zeros((T, 2, B)), p.lengths, numpy.zeros(B))
         loop(*p.plain(), found.sums, found.scales, found.log_z)
         return found
-    emissions = p.emissions.astype(numpy.float64)
+    emissions = p.emissions.astype(numpy.float64, copy=False)
     rows, last = numpy.arange(B), numpy.maximum(p.lengths - 1, 0)
     found = ScaledMessages(*_sums_and_scales(p._replace(emissions=emissions)), p.lengths, numpy.zeros(B))
     log_z = log_sum(found.before_at(rows, last) + emissions[rows, last] + p.end.astype(numpy.float64))

@@ -90,10 +90,6 @@ class PairScorer(nn.Module):
         bounds (ndarray): First row and end of the document of each span. int64. Shape: (S, 2).
         RETURNS (Tensor): Shape (P, K).
         """
-        if not torch.is_grad_enabled() and vectors.dtype == torch.float32 and vectors.device == CPU:
-            ready = self._find_ready(len(vectors), len(pairs))
-            if ready is not None:
-                return torch.from_numpy(ready(vectors.detach().numpy(), spans, pairs, bounds))
         with one_thread(len(vectors) < MANY_TOKENS and not torch.is_grad_enabled()):
             return self._score_all(vectors, spans, pairs, bounds)
 

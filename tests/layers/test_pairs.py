@@ -399,6 +399,10 @@ def make_ready(settings, seed=0):
     return scorer.float(), (vectors.float(), *tables), expected
 
 
+def predict(scorer, batch):
+    return torch.from_numpy(scorer.predict(batch[0].numpy(), *batch[1:]))
+
+
 @pytest.mark.parametrize("way", ["compiled", "plain", "numpy"])
 @pytest.mark.parametrize("settings", FEATURES.values(), ids=FEATURES)
 def test_few_pairs_are_scored_alike_by_each_way(settings, way, monkeypatch):
@@ -406,40 +410,39 @@ def test_few_pairs_are_scored_alike_by_each_way(settings, way, monkeypatch):
         monkeypatch.setattr(loops, "compiled", lambda function: function if way == "plain" else None)
     scorer, batch, expected = make_ready(settings)
     with torch.no_grad():
-        found = scorer(*batch)
+        found = predict(scorer, batch)
         assert scorer._ready is not None
-        numpy.testing.assert_array_equal(scorer.predict(batch[0].numpy(), *batch[1:]), found.numpy())
         for least, block in ((0, 32), (2**22, 2)):
             monkeypatch.setattr(products, "FEW_FOR_TORCH", least)
             monkeypatch.setattr(products, "BLOCK", block)
             monkeypatch.setattr(products, "ALONE_IN_NUMPY", 5)
             scorer._ready = None
-            torch.testing.assert_close(scorer(*batch), found, rtol=1e-5, atol=1e-4)
+            torch.testing.assert_close(predict(scorer, batch), found, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_few_pairs_are_scored_in_float32_where_many_are_in_bfloat16():
     scorer, batch, _ = make_ready({})
     with torch.no_grad():
-        expected = scorer.bfloat16().float()(*batch)
-        found = scorer.bfloat16()(*batch)
+        expected = predict(scorer.bfloat16().float(), batch)
+        found = predict(scorer.bfloat16(), batch)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_kept_of_parameters_follows_them():
     scorer, batch, expected = make_ready({})
     with torch.no_grad():
-        assert torch.allclose(scorer(*batch), expected, atol=1e-3)
+        assert torch.allclose(predict(scorer, batch), expected, atol=1e-3)
         scorer.output.bias += 1  # written to
-        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(predict(scorer, batch), expected + 1, rtol=1e-4, atol=1e-3)
         scorer.output.bias.data = scorer.output.bias.data - 1  # replaced, as for moving averages
-        torch.testing.assert_close(scorer(*batch), expected, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(predict(scorer, batch), expected, rtol=1e-4, atol=1e-3)
         scorer.output.bias.data.numpy()[:] += 1  # past torch, as optimizers do
-        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(predict(scorer, batch), expected + 1, rtol=1e-4, atol=1e-3)
         again = copy.deepcopy(scorer)
         again.output.bias += 1
-        torch.testing.assert_close(again(*batch), expected + 2, rtol=1e-4, atol=1e-3)
-        torch.testing.assert_close(scorer(*batch), expected + 1, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(predict(again, batch), expected + 2, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(predict(scorer, batch), expected + 1, rtol=1e-4, atol=1e-3)
 
 
 def test_training_and_many_pairs_are_torchs(monkeypatch):
@@ -451,8 +454,7 @@ def test_training_and_many_pairs_are_torchs(monkeypatch):
         scorer.eval().double()(batch[0].double(), *batch[1:])
         for name in ("FEW_PAIRS", "FEW_TOKENS"):
             monkeypatch.setattr(layer, name, 3)
-            found = scorer.float()(*batch)
-            numpy.testing.assert_array_equal(scorer.predict(batch[0].float().numpy(), *batch[1:]), found.numpy())
+            torch.testing.assert_close(predict(scorer.float(), batch), scorer(*batch))
             monkeypatch.undo()
     assert scorer._ready is None
 
